@@ -1,0 +1,48 @@
+# The two commands are `make demo` and `make test`; both install what is missing first (tools/setup).
+PY = .venv/bin/python
+
+help:
+	@echo 'make demo    the main job on real traffic, in network namespaces (root)'
+	@echo 'make test    every test (root)'
+	@echo 'make check   format, lint, types, tests that need no root: seconds'
+	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
+	@echo 'make bench   ns per packet against two floors (root)'
+	@echo 'make format  let ruff and clang-format rewrite the sources'
+
+demo:
+	@tools/setup
+	@$(PY) -m tools.demo
+
+test:
+	@tools/setup test
+	@[ "$$(id -u)" = 0 ] || { echo 'make test needs root: it loads XDP programs and makes network namespaces' >&2; exit 2; }
+	$(PY) -m pytest -q tests
+
+check:
+	@tools/setup
+	.venv/bin/ruff check -q .
+	.venv/bin/ruff format -q --check .
+	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
+	.venv/bin/mypy
+	$(PY) -m pytest -q -m 'not root' tests
+
+format:
+	@tools/setup
+	.venv/bin/ruff check -q --fix .
+	.venv/bin/ruff format -q .
+	.venv/bin/clang-format -i $(C_FILES)
+
+lab:
+	@tools/setup
+	@$(PY) -m tools.lab up
+
+lab-down:
+	@$(PY) -m tools.lab down
+
+bench:
+	@tools/setup
+	@$(PY) -m tools.bench
+
+C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
+
+.PHONY: help demo test check format lab lab-down bench

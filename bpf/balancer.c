@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* balancer.c - the XDP program on the NIC: one packet's way from the wire back to the wire.
+ *
+ * Compiled with what the configuration uses: USE_VIP4, USE_VIP6, USE_OUTER4, USE_OUTER6 (0 or 1), HASH_KEY,
+ * SERVICES_SEED, and the sizes that maps.h names. The steady path makes one helper call, in encap.
+ */
+#include "find_service.h"
+#include "parse.h"
+#include "steer.h"
+#include "encap.h"
+
+/* Forwarded packets are counted where they go, and nowhere else: all other numbers are sums of these. */
+static __always_inline int count(struct packet *p)
+{
+	struct traffic *to = traffic.lookup(&p->index);
+
+	if (to) {
+		to->packets += 1;
+		to->bytes += p->frame_bytes;
+		to->connections += p->opens;
+	}
+	return NEXT;
+}
+
+static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
+{
+	TRY(parse(ctx, p));
+	TRY(find_service(p));
+	TRY(steer(p));
+	TRY(encap(ctx, p));
+	TRY(count(p));
+	return XDP_TX;
+}
+
+int balancer(struct xdp_md *ctx)
+{
+	struct packet p = {};
+
+	return balance(ctx, &p);
+}

@@ -1,0 +1,146 @@
+"""The laws of the code, as far as a machine can see them. A failure names the law and the place."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = sorted((ROOT / "xdplb").rglob("*.py"))
+CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / top).rglob("*.py"))
+
+PURE = [
+    "__init__ errors model hashing config desired ring tables reconcile status".split(),
+    ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
+]
+IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
+
+# Law 3: where a library may be imported.
+DOORS = {
+    "bcc": r"xdplb/dataplane/compile\.py",
+    "pyroute2": r"xdplb/net\.py|tools/lab/.*|tests/.*",
+    "click": r"xdplb/cli/.*|tools/.*|tests/.*",
+    "rich": r"xdplb/(cli|tui)/.*|tools/capture_top\.py|tests/.*",
+    "aiohttp": r"xdplb/admin/server\.py",
+    "msgspec": r"xdplb/config\.py|tools/.*",
+    "scapy": r"tests/.*|tools/.*",
+}
+
+# Law 1: imports only go down. A file may import from its own level and those below.
+LEVELS = [
+    {"__init__", "errors", "model"},
+    {"hashing", "ring", "tables"},
+    {"config", "desired", "health/check"},
+    {"reconcile", "status", "dataplane", "health", "net", "state"},
+    {"forwarding", "decap"},
+    {"daemon", "tui"},
+    {"admin"},
+    {"cli", "__main__"},
+]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            is_module = [n for n in names if (ROOT / (n.replace(".", "/") + ".py")).exists()]
+            yield from ((node.lineno, name) for name in is_module or [node.module])
+
+
+def level(module: str) -> int:
+    parts = module.split("/")
+    for number, names in enumerate(LEVELS):
+        if module in names:
+            return number
+    return next(number for number, names in enumerate(LEVELS) if parts[0] in names)
+
+
+def test_law_1_imports_only_go_down() -> None:
+    broken = []
+    for path in PACKAGE:
+        own = path.relative_to(ROOT / "xdplb").with_suffix("").as_posix()
+        for line, name in imports(path):
+            if name.startswith("xdplb.") and name != "xdplb.__version__":
+                other = name.removeprefix("xdplb.").replace(".", "/")
+                if level(other) > level(own):
+                    broken.append(f"xdplb/{own}.py:{line} imports {name}")
+    assert not broken, f"law 1 (imports only go down): {broken}"
+
+
+@pytest.mark.parametrize("module", [name for names in PURE for name in names])
+def test_law_2_pure_files_stay_pure(module: str) -> None:
+    found = {name.split(".")[0] for _, name in imports(ROOT / "xdplb" / f"{module}.py")} & IMPURE_LIBRARIES
+    assert not found, f"law 2 (pure files): xdplb/{module}.py imports {found}"
+
+
+def test_law_3_one_door_per_library() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in CODE
+        for line, name in imports(path)
+        if (door := DOORS.get(name.split(".")[0])) and not re.fullmatch(door, path.relative_to(ROOT).as_posix())
+    ]
+    assert not broken, f"law 3 (one door per library): {broken}"
+
+
+def test_law_4_what_python_knows_of_maps_it_takes_from_the_compiler() -> None:
+    structs = re.findall(r"^struct (\w+) \{", (ROOT / "bpf/maps.h").read_text(), re.M)
+    again = [
+        f"{path.name}: struct {name}"
+        for path in (ROOT / "bpf").glob("*.[ch]")
+        if path.name != "maps.h"
+        for name in re.findall(r"^struct (\w+) \{", path.read_text(), re.M)
+        if name in structs
+    ]
+    formats = [str(p) for p in PACKAGE if re.search(r"\bstruct\.(un)?pack", p.read_text()) and p.name != "probe.py"]
+    assert not again, f"law 4 (maps.h is the one contract): {again}"
+    assert not formats, f"law 4 (no format strings for rows): {formats}"
+
+
+def test_law_5_stages_never_include_each_other() -> None:
+    stages = {"parse.h", "find_service.h", "steer.h", "encap.h"}
+    broken = [
+        f"bpf/{name} includes {other}"
+        for name in stages
+        for other in re.findall(r'#include "(.+)"', (ROOT / "bpf" / name).read_text())
+        if other in stages
+    ]
+    assert not broken, f"law 5 (stages are apart): {broken}"
+
+
+def test_law_6_no_feature_macros() -> None:
+    broken = [
+        f"{path.name}:{number}"
+        for path in (ROOT / "bpf").glob("*.[ch]")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.match(r"\s*#\s*(if|ifdef|ifndef|elif)\b", line)
+    ]
+    assert not broken, f"law 6 (plain `if (USE_X)`): {broken}"
+
+
+def test_law_7_every_module_has_its_test() -> None:
+    broken = []
+    for path in PACKAGE:
+        own = path.relative_to(ROOT / "xdplb")
+        if own.name not in ("__init__.py", "__main__.py"):
+            test = ROOT / "tests" / own.parent / f"test_{own.name}"
+            if not test.exists():
+                broken.append(str(test.relative_to(ROOT)))
+    assert not broken, f"law 7 (a test file of the same name), missing: {broken}"
+
+
+def test_no_path_of_one_machine_and_no_host_of_packages() -> None:
+    texts = [p for p in ROOT.rglob("*") if p.suffix in {".py", ".md", ".toml", ".c", ".h", ".yaml"} or p.name == "Makefile"]
+    broken = [
+        str(path.relative_to(ROOT))
+        for path in texts
+        if not {".venv", ".cache", ".git"} & set(path.relative_to(ROOT).parts)
+        and re.search(r"(?<![\w.])/(wor" + r"k|home|roo" + r"t)/|pypi\.or" + r"g|deb\.debia" + "n", path.read_text())
+    ]
+    assert not broken, f"paths or hosts of one machine in {broken}"

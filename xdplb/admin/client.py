@@ -1,0 +1,80 @@
+"""The admin API's client: one request, one answer, errors as exceptions. Standard library only: it must start fast."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from xdplb.errors import ConfigError, DaemonError
+
+TIMEOUT_S = 30.0
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("xdplb", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """The daemon, as commands see it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document. Raises DaemonError."""
+        return self._ask("GET", "/v1/status")
+
+    def add_backend(self, service: str, address: str, name: str | None, weight: int) -> dict[str, Any]:
+        """Add a backend to a service. Raises ConfigError, DaemonError."""
+        body = {"address": address, "weight": weight, **({"name": name} if name else {})}
+        return self._ask("POST", f"/v1/services/{quote(service, safe='')}/backends", body)
+
+    def remove_backend(self, backend: str, service: str | None) -> dict[str, Any]:
+        """Remove a backend, everywhere or from one service. Raises ConfigError, DaemonError."""
+        return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}{_query(service)}")
+
+    def drain_backend(self, backend: str, service: str | None) -> dict[str, Any]:
+        """Send no new flows to a backend. Raises ConfigError, DaemonError."""
+        return self._ask("PUT", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
+
+    def undrain_backend(self, backend: str, service: str | None) -> dict[str, Any]:
+        """Take a drain back. Raises ConfigError, DaemonError."""
+        return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
+
+    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        connection = _Connection(self.path)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            document: dict[str, Any] = json.loads(answer.read())
+        except PermissionError:
+            raise DaemonError(f"no permission for {self.path}; run this as root") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise DaemonError(f"no daemon answers at {self.path}; start it with `xdplb run CONFIG`") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DaemonError(f"the daemon at {self.path} did not answer ({error or type(error).__name__})") from None
+        finally:
+            connection.close()
+        if answer.status == 400:
+            key, _, rest = document["error"].partition(": ")
+            raise ConfigError(key, rest)
+        if answer.status >= 300:
+            raise DaemonError(document["error"])
+        return document
+
+
+def _query(service: str | None) -> str:
+    return "?" + urlencode({"service": service}) if service else ""

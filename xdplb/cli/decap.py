@@ -1,0 +1,77 @@
+"""`xdplb decap`: the agent on a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+
+import click
+
+from xdplb.errors import RefusedError
+
+_name = click.option("--name", default="main", show_default=True, help="Tells several agents on one machine apart.")
+
+
+@click.group()
+def decap() -> None:
+    """Take off the balancer's outer header on a backend, so that its stack sees the client's packet."""
+
+
+@decap.command()
+@_name
+@click.option("--interface", required=True, help="Where packets from the balancer arrive.")
+@click.option("--from", "sources", multiple=True, metavar="ADDRESS", help="Believe only this balancer; repeatable.")
+@click.option("--mode", default="native", type=click.Choice(["native", "generic", "offload"]), show_default=True)
+def run(name: str, interface: str, sources: tuple[str, ...], mode: str) -> None:
+    """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it)."""
+    from xdplb import decap as agent
+    from xdplb.config import parse_address, parse_name
+
+    addresses = [parse_address("--from", text) for text in sources]
+    _need_root("run")
+    place = agent.place_for(parse_name("--name", name))
+    attached = asyncio.run(agent.attach(place, interface, addresses, mode))
+    click.echo(f"{interface}: decap program {attached.program_id} in {mode} mode")
+    if not addresses:
+        click.echo("warning: outer headers from any source are believed; give --from BALANCER", err=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.pause()
+    click.echo("stopped; what is attached goes on (`xdplb decap detach` ends it)")
+
+
+@decap.command()
+@_name
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(name: str, as_json: bool) -> None:
+    """Show what was taken off and what was not."""
+    from xdplb import decap as agent
+
+    _need_root("status")
+    counters = agent.read_counters(agent.place_for(name))
+    if as_json:
+        click.echo(json.dumps(counters))
+        return
+    for counter, value in counters.items():
+        click.echo(f"{counter:20} {value:>14,}")
+
+
+@decap.command()
+@_name
+def detach(name: str) -> None:
+    """Take the program off."""
+    from xdplb import decap as agent
+    from xdplb.dataplane import loader
+
+    _need_root("detach")
+    place = agent.place_for(name)
+    found = loader.detach(place) if place.pins.is_dir() else []
+    place.remove()
+    click.echo(f"{name}: detached from {len(found)} interface(s)")
+
+
+def _need_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise RefusedError(f"decap {command} needs root (CAP_BPF, CAP_NET_ADMIN)")

@@ -1,0 +1,83 @@
+"""`xdplb status`: what is balanced, by what, and how it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from xdplb.admin.client import Client
+from xdplb.cli.main import Target
+
+COLORS = {"up": "green", "down": "red", "unreachable": "red", "draining": "yellow", "checking": "yellow"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the whole status document.")
+@click.pass_obj
+def status(target: Target, as_json: bool) -> None:
+    """Show services, backends and counters once."""
+    document = Client(target.socket).status()
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    for line in _head(document):
+        click.echo(line)
+    for service in document["services"]:
+        click.echo(f"\n{service['name']}  {', '.join(service['vips'])}  ring of {service['ring_size']} slots")
+        for line in _table(service["backends"]):
+            click.echo(line)
+    counted = {reason: n for reason, n in document["verdicts"].items() if n}
+    click.echo("\nnot forwarded: " + (", ".join(f"{r} {n:,}" for r, n in counted.items()) or "nothing"))
+
+
+def _head(document: dict[str, Any]) -> list[str]:
+    nic, last, start = document["interface"], document["reconcile"], document["start"]
+    uptime = timedelta(seconds=int(document["now"] - document["started"]))
+    lines = [f"xdplb {document['version']} {document['name']!r}, pid {document['pid']}, up {uptime}"]
+    if "error" in nic:
+        return [*lines, f"{nic['name']}: {nic['error']}"]
+    lines.append(
+        f"{nic['name']}: XDP {nic['mode']} mode, program {nic['program_id']} ({', '.join(nic['compiled'])}), link "
+        f"{nic['link_id']}, driver {nic['driver']}, MTU {nic['mtu']}, maps {nic['map_bytes'] / 2**20:.1f} MiB"
+    )
+    errors = "unknown" if nic["xdp_tx_errors"] is None else f"{nic['xdp_tx_errors']:,}"
+    sent = document["forwarded"]
+    lines.append(f"forwarded {sent['packets']:,} packets, {sent['bytes']:,} bytes; send errors of the NIC: {errors}")
+    how = "adopted what was there" if start["adopted"] else "loaded a new program"
+    lines.append(
+        f"start: {how}, wrote {start['writes']:,} map entries; last reconcile: {last['writes']:,} in "
+        f"{last['took_s'] * 1e3:.1f} ms"
+    )
+    if last["error"]:
+        lines.append(click.style(f"error: {last['error']}", fg="red"))
+    lines += [click.style(f"warning: {text}", fg="yellow") for text in document["warnings"]]
+    if document["config"]["changes"]:
+        lines.append("changed since the file: " + "; ".join(document["config"]["changes"]))
+    return lines
+
+
+def _table(backends: list[dict[str, Any]]) -> list[str]:
+    head = ("backend", "address", "state", "weight", "slots", "packets", "bytes", "connections", "reason")
+    rows = [
+        (
+            b["name"],
+            b["address"],
+            b["state"],
+            *(f"{b[k]:,}" for k in ("weight", "slots", "packets", "bytes", "connections")),
+            b["reason"],
+        )
+        for b in backends
+    ]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
+    lines = []
+    for row in [head, *rows]:
+        cells = [
+            text.ljust(w) if i < 3 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=False))
+        ]
+        if row[2] in COLORS:
+            cells[2] = click.style(cells[2], fg=COLORS[row[2]])
+        lines.append("  " + "  ".join([*cells, row[-1]]).rstrip())
+    return lines

@@ -1,0 +1,277 @@
+"""The daemon: keeps what the kernel does equal to what is desired, and nothing more.
+
+It may die at any moment: the program and its tables are pinned, and the next daemon adopts them. Whatever happens
+(a check's result, a neighbour's answer, an operator's change) only wakes `reconcile`, which looks at everything anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xdplb import __version__, hashing, state
+from xdplb.dataplane import loader
+from xdplb.dataplane.plane import Spec
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of
+from xdplb.errors import DaemonError, KernelError, RefusedError
+from xdplb.forwarding import Forwarding, Totals, next_seed
+from xdplb.health.watch import Watch
+from xdplb.model import Config
+from xdplb.net import Network, Nic, read_nic, tx_errors
+from xdplb.status import count_slots, forwarded_document, services_document
+from xdplb.tables import Capacity, Traffic
+
+log = logging.getLogger("xdplb")
+
+FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
+PROBE_WAIT_S = 0.04  # how long an operator's change waits for the first probe of a new backend
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """The last reconcile, for people. `adopted`: the daemon found its program pinned and took it over."""
+
+    at: float = 0.0
+    writes: int = 0
+    adopted: bool = False
+    took_s: float = 0.0
+    error: str | None = None
+
+
+class Daemon:
+    """One balancer on one interface."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        """Raises KernelError when the interface does not exist."""
+        balancer = config.balancer
+        self.path, self.config, self.name = path, config, balancer.name
+        self.place = loader.Place(self.name)
+        self.kept = state.Kept()
+        self.services: tuple[DesiredService, ...] = ()
+        self.last = Reconciled()
+        self.started: Reconciled | None = None
+        self.warnings: list[str] = []
+        self._began = time.time()
+        self._slots: dict[int, int] = {}
+        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
+        self.network = Network(balancer.interface, balancer.source4, balancer.source6, self._wake.set)
+        self.watch = Watch(self._wake.set)
+        self.forwarding = Forwarding(self.place, balancer.interface, self.network.index, balancer.mode)
+        self.forwarding.carry = self._carry
+
+    # --- start and end --------------------------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Be the only daemon of this name until this process ends. Raises RefusedError."""
+        self.place.make()
+        self._lock_file = open(self.place.run / "lock", "a+")  # noqa: SIM115 (open until the process ends)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock_file.seek(0)
+            pid = self._lock_file.read().strip() or "unknown"
+            raise RefusedError(
+                f"{self.name!r} is already running (pid {pid}); stop it first, or set another balancer.name"
+            ) from None
+        self._lock_file.truncate(0)
+        self._lock_file.write(f"{os.getpid()}\n")
+        self._lock_file.flush()
+
+    async def start(self, replace_other: bool) -> None:
+        """Look around, fill the tables, attach. Raises KernelError and DaemonError."""
+        self.kept = state.load(self.name)
+        await self.forwarding.make_way(replace_other)
+        loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))
+        try:
+            await self._look_around()
+        finally:
+            adopted = await loading
+        self.last.adopted = adopted
+        await self.reconcile()
+        nic = await self.forwarding.attach()
+        self._warn_of_mtu(nic)
+        log.info(
+            "%s: program %s %s, %s mode; reconcile wrote %d map entries",
+            nic.name,
+            nic.program_id,
+            "adopted" if adopted else "compiled and loaded",
+            nic.xdp_mode,
+            self.last.writes,
+        )
+        self.started = self.last
+
+    async def _look_around(self) -> None:
+        """Find routes, neighbours and first probe results, for a bounded time."""
+        await self.network.find({b.address for _, b in keys_of(self.config.services, self.kept.overrides)})
+        await self.network.wait_resolved(FIRST_LOOK_S)
+        self._follow(self.kept.health)
+        await self.watch.wait_first(FIRST_LOOK_S)
+
+    def _warn_of_mtu(self, nic: Nic) -> None:
+        """Say so when an outer header does not fit: the kernel drops such frames without a word (RFC 2003, 5.1)."""
+        outer6 = any(b.backend.address.version == 6 for s in self.services for b in s.backends)
+        need = 1500 + (40 if outer6 else 20)
+        if nic.mtu < need:
+            self.warnings = [
+                f"{nic.name} has MTU {nic.mtu}, full-sized client packets need {need}: run `ip link set {nic.name} mtu "
+                f"{need}` here and on the way to the backends, or lower the backends' advmss to {nic.mtu - 100}"
+            ]
+            log.warning("%s", self.warnings[0])
+
+    async def run(self) -> None:
+        """Reconcile whenever something happened, for ever."""
+        while True:
+            await self._wake.wait()
+            await self.reconcile()
+
+    async def close(self) -> None:
+        """Stop looking; what is attached goes on forwarding."""
+        await self.watch.close()
+        state.save(self.name, self.kept)
+
+    # --- reconcile ------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> int:
+        """Make the kernel equal to what is desired now; return how many map entries were written.
+
+        What the kernel refuses is logged and kept in `last`.
+        """
+        async with self._turn:
+            self._wake.clear()
+            began, error, writes = time.monotonic(), None, 0
+            try:
+                writes = await self._reconcile()
+            except (KernelError, OSError) as problem:
+                if self.last.at == 0:  # the first one: the daemon cannot start
+                    raise
+                log.error("reconcile: %s", problem)
+                error = str(problem)
+            self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
+            return writes
+
+    async def _reconcile(self) -> int:
+        before, known = self.services, self.kept.health
+        self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
+        self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops)
+        _log_news(before, self.services)
+        if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
+            state.save(self.name, self.kept)
+        writes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        if writes:
+            self._slots = {}
+        return writes
+
+    def _carry(self, totals: Totals) -> None:
+        """Keep the totals of tables that go."""
+        for identity, traffic in totals[0].items():
+            self.kept.traffic[identity] = self.kept.traffic.get(identity, Traffic()) + traffic
+        for reason, packets in totals[1].items():
+            self.kept.verdicts[reason] = self.kept.verdicts.get(reason, 0) + packets
+        state.save(self.name, self.kept)
+
+    def _spec(self, known: Spec | None) -> Spec:
+        """Return what must be compiled in for the services as they are, in tables as they are if known."""
+        backends = [b for _, b in keys_of(self.config.services, self.kept.overrides)]
+        families = {backend.address.version for backend in backends} or {4}
+        vips = {vip.address.version for service in self.config.services for vip in service.vips}
+        return Spec(
+            vip4=4 in vips,
+            vip6=6 in vips,
+            outer4=4 in families,
+            outer6=6 in families,
+            capacity=known.capacity if known else Capacity(),
+            seed=known.seed if known else next_seed(0),
+            hash_key=hashing.key_from(self.config.balancer.hash_key or state.hash_key(self.name)),
+        )
+
+    def _follow(self, known: dict[Key, Health] | None = None) -> None:
+        self.watch.follow(
+            {
+                (service.name, backend.name): (service.check, backend.address)
+                for service, backend in keys_of(self.config.services, self.kept.overrides)
+                if service.check is not None
+            },
+            known,
+        )
+
+    # --- what operators do and see --------------------------------------------------------------------------
+
+    async def change(self, overrides: Overrides) -> int:
+        """Take up changed overrides: save them first, look for what is new, reconcile; return entries written.
+
+        Raises DaemonError, and then nothing was changed.
+        """
+        before, self.kept.overrides = self.kept.overrides, overrides
+        try:
+            state.save(self.name, self.kept)
+        except DaemonError:
+            self.kept.overrides = before
+            raise
+        await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
+        self._follow()
+        written = await self.reconcile()
+        if await self.watch.wait_first(PROBE_WAIT_S):
+            written += await self.reconcile()
+        return written
+
+    async def status(self) -> dict[str, Any]:
+        """Return the status document."""
+        kernel = self.forwarding.kernel
+        traffic = dict(self.kept.traffic)
+        for identity, sent in kernel.traffic().items():
+            traffic[identity] = traffic.get(identity, Traffic()) + sent
+        if not self._slots:
+            self._slots = count_slots(kernel.tables())
+        verdicts = kernel.verdicts()
+        return {
+            "version": __version__,
+            "name": self.name,
+            "pid": os.getpid(),
+            "now": time.time(),
+            "started": self._began,
+            "config": {"path": str(self.path), "changes": self.kept.overrides.describe()},
+            "interface": await self._interface_document(),
+            "reconcile": asdict(self.last),
+            "start": asdict(self.started or self.last),
+            "warnings": self.warnings,
+            "forwarded": forwarded_document(traffic),
+            "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
+            "services": services_document(self.services, traffic, self._slots),
+        }
+
+    async def _interface_document(self) -> dict[str, Any]:
+        try:
+            nic = await read_nic(self.network.index)
+        except KernelError as error:
+            return {"name": self.config.balancer.interface, "error": str(error)}
+        attached = loader.attached(self.place, nic.index)
+        return {
+            "name": nic.name,
+            "index": nic.index,
+            "mode": nic.xdp_mode,
+            "program_id": attached.program_id if attached else None,
+            "link_id": attached.link_id if attached else None,
+            "driver": nic.driver,
+            "mtu": nic.mtu,
+            "rx_packets": nic.rx_packets,
+            "xdp_tx_errors": tx_errors(nic.name),
+            "compiled": self.forwarding.kernel.spec.features(),
+            "map_bytes": self.forwarding.kernel.map_bytes,
+        }
+
+
+def _log_news(before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]) -> None:
+    """Say which backends changed their state, and why."""
+    was = {(s.name, b.backend.name): b.state for s in before for b in s.backends}
+    now = {(s.name, b.backend.name): b for s in after for b in s.backends}
+    for (service, name), backend in now.items():
+        if was.get((service, name)) is not backend.state:
+            log.info("%s/%s is %s: %s", service, name, backend.state, backend.reason)
+    for service, name in was.keys() - now.keys():
+        log.info("%s/%s is gone", service, name)

@@ -1,0 +1,73 @@
+"""The one bcc: compile an entry of `bpf/`, load it, pin it. A program of its own, so that its weight ends with it.
+
+`python -m xdplb.dataplane.compile` takes one JSON request on standard input and prints one JSON answer; what the
+compiler and the verifier say goes to standard error, whole. A process with BCC's compiler in it weighs 146 MB, a
+daemon without it 30; and BCC changes the working directory while it compiles, which here nobody notices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from xdplb.dataplane import layout, syscall
+from xdplb.dataplane.source import BPF_DIR, join
+
+_PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH
+
+
+def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
+    """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}}.
+
+    Maps with a pin in `pin_dir` are adopted, the others created and pinned there.
+    Raises ValueError when an adopted map has another shape than the program wants.
+    """
+    os.environ.setdefault("BCC_KERNEL_SOURCE", str(BPF_DIR / "shim"))
+    from bcc import BPF, lib  # after BCC_KERNEL_SOURCE is set: it is read at import
+
+    cflags = [f"-I{path}" for path in ("/usr/include", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}")]
+    cflags += [f'-DPIN_DIR="{request["pin_dir"]}"']
+    cflags += [f"-D{name}={value}" for name, value in request["defines"].items()]
+    bpf = BPF(text=join(BPF_DIR / request["source"]).encode(), cflags=cflags)
+    maps = dict(_describe_map(bpf, index) for index in range(lib.bpf_num_tables(ctypes.c_void_p(bpf.module))))
+    function = bpf.load_func(request["function"].encode(), BPF.XDP)
+    syscall.pin(function.fd, Path(request["program"]))
+    return {"maps": maps}
+
+
+def _describe_map(bpf: Any, index: int) -> tuple[str, dict[str, Any]]:
+    from bcc import lib
+
+    module = ctypes.c_void_p(bpf.module)
+    lib.bpf_table_name.restype = ctypes.c_char_p  # BCC 0.26 leaves it undeclared
+    name: bytes = lib.bpf_table_name(module, index)
+    wanted = syscall.MapShape(
+        lib.bpf_table_type_id(module, index),
+        lib.bpf_table_key_size_id(module, index),
+        lib.bpf_table_leaf_size_id(module, index),
+        lib.bpf_table_max_entries_id(module, index),
+    )
+    have = syscall.map_shape(lib.bpf_table_fd_id(module, index))
+    if wanted != have:  # BCC adopts whatever is pinned there, even another type
+        raise ValueError(f"pinned map {name.decode()} is {have}, the program wants {wanted}")
+    table = bpf[name]
+    return name.decode(), {
+        "key": layout.describe(table.Key),
+        "value": layout.describe(getattr(table, "sLeaf", table.Leaf)),
+        "entries": wanted.entries,
+        "per_cpu": wanted.type in _PER_CPU_TYPES,
+    }
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(compile_and_pin(json.load(sys.stdin))), flush=True)
+    except Exception as error:  # BCC raises plain Exception; its words are on standard error already
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    os._exit(0)  # BCC's exit handlers would only free what ends anyway

@@ -1,0 +1,94 @@
+"""A data plane in plain Python: tests and `plan` ask it where a packet would go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdplb import hashing
+from xdplb.dataplane.plane import Spec
+from xdplb.model import Address, Vip
+from xdplb.tables import (
+    NO_BACKEND,
+    BackendRow,
+    Change,
+    ClearBackend,
+    ClearService,
+    PutBackend,
+    PutService,
+    PutSlots,
+    ServiceRow,
+    Tables,
+    Traffic,
+)
+
+
+class Fake:
+    """The same tables as the kernel's, and the packet's way through them."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.services: dict[int, ServiceRow] = {}
+        self.backends: dict[int, BackendRow] = {}
+        self.slots = [NO_BACKEND] * spec.capacity.slots
+        self.sent: dict[int, Traffic] = {}
+        self.reasons: dict[str, int] = {}
+
+    def tables(self) -> Tables:
+        """Return a copy of the tables."""
+        return Tables(dict(self.services), dict(self.backends), list(self.slots))
+
+    def apply(self, changes: Sequence[Change]) -> int:
+        """Make the changes; KeyError or IndexError where the kernel would refuse or lose something."""
+        return sum(self._apply(change) for change in changes)
+
+    def _apply(self, change: Change) -> int:
+        match change:
+            case PutBackend(index, row, fresh):
+                self.backends[index] = row
+                if fresh:
+                    self.sent.pop(row.identity, None)
+            case PutSlots(entries):
+                for slot, index in entries.items():
+                    self.slots[slot] = index
+                return len(entries)
+            case PutService(number, row):
+                self.services[number] = row
+            case ClearService(number):
+                del self.services[number]
+            case ClearBackend(index):
+                del self.backends[index]
+        return 1
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Return what `send` sent, by identity."""
+        return {row.identity: self.sent.get(row.identity, Traffic()) for row in self.backends.values()}
+
+    def verdicts(self) -> dict[str, int]:
+        """Return the reasons that `send` met."""
+        return dict(self.reasons)
+
+    def find_service(self, vip: Vip) -> ServiceRow | None:
+        """Look a VIP up as `bpf/find_service.h` does: in its two rows and nowhere else."""
+        for number in hashing.vip_rows(vip, self.spec.seed, self.spec.capacity.rows_bits):
+            row = self.services.get(number)
+            if row is not None and row.vip == vip:
+                return row
+        return None
+
+    def steer(self, source: Address, port: int, vip: Vip) -> BackendRow | str:
+        """Return the backend that a packet goes to, or the reason why it goes nowhere."""
+        service = self.find_service(vip)
+        if service is None:
+            return "passed_no_service"
+        flow = hashing.hash_flow(source, port, vip, self.spec.hash_key)
+        index = self.slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)]
+        return self.backends[index] if index != NO_BACKEND else "dropped_no_backend"
+
+    def send(self, source: Address, port: int, vip: Vip, size_bytes: int = 64) -> BackendRow | str:
+        """Steer one packet and count it."""
+        to = self.steer(source, port, vip)
+        if isinstance(to, str):
+            self.reasons[to] = self.reasons.get(to, 0) + 1
+        else:
+            self.sent[to.identity] = self.sent.get(to.identity, Traffic()) + Traffic(1, size_bytes, 0)
+        return to

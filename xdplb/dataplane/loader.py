@@ -1,0 +1,238 @@
+"""Get a program and its maps: adopt what is pinned when it is the same, otherwise have it compiled beside.
+
+Pins of one balancer lie in a folder of bpffs; in it, one folder for each layout of the maps, named by what decides
+the layout, and there the maps and the programs, named by what decides the code. So an equal name means equal
+content, an adopted program needs no compiler, and a new one never meets maps of another shape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xdplb.dataplane import syscall
+from xdplb.dataplane.source import BPF_DIR, fingerprint, join
+from xdplb.errors import KernelError
+
+BPFFS = Path("/sys/fs/bpf")
+RUN = Path("/run/xdplb")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one balancer (or decap agent) keeps its pins and its files."""
+
+    name: str
+
+    @property
+    def pins(self) -> Path:
+        """The folder in bpffs."""
+        return BPFFS / "xdplb" / self.name
+
+    @property
+    def run(self) -> Path:
+        """The folder for the socket, the lock and what must not survive a reboot."""
+        return RUN / self.name
+
+    def link(self, ifindex: int) -> Path:
+        """Where the link of an interface is pinned (by number: bpffs forbids the dot of `eth0.100`)."""
+        return self.pins / f"link_{ifindex}"
+
+    def make(self) -> None:
+        """Make both folders, mounting bpffs when it is missing."""
+        if not os.path.ismount(BPFFS):
+            done = subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], capture_output=True, text=True)
+            if done.returncode:
+                raise KernelError(f"cannot mount bpffs on {BPFFS}: {done.stderr.strip()}")
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove every pin and file; what is pinned nowhere else ends with it."""
+        shutil.rmtree(self.pins, ignore_errors=True)
+        shutil.rmtree(self.run, ignore_errors=True)
+        for parent in (BPFFS / "xdplb", RUN):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A program to have: an entry of `bpf/`, its constants, and which of them shape the maps."""
+
+    source: str
+    function: str
+    contract: str  # the header with the maps
+    sizes: dict[str, int]
+    defines: dict[str, int]
+
+    @property
+    def layout(self) -> str:
+        """Name of the maps' layout."""
+        return fingerprint(join(BPF_DIR / self.contract), self.sizes)
+
+    @property
+    def code(self) -> str:
+        """Name of the program's code."""
+        return fingerprint(join(BPF_DIR / self.source), self.defines)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A loaded program and its maps. `adopted`: nothing was compiled."""
+
+    folder: Path
+    program: Path
+    maps: dict[str, Any]
+    adopted: bool
+
+
+def obtain(place: Place, request: Request) -> Pinned:
+    """Adopt or compile, load and pin. Raises KernelError; the compiler's words go to standard error."""
+    folder = place.pins / request.layout
+    program, file = folder / f"program_{request.code}", place.run / f"layout_{request.layout}.json"
+    if program.exists() and file.exists():
+        return Pinned(folder, program, json.loads(file.read_text()), adopted=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    answer = _compile(request, folder, program)
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(answer["maps"]))
+    beside.rename(file)
+    return Pinned(folder, program, answer["maps"], adopted=False)
+
+
+def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
+    """Run the compiler in a process of its own and return its answer."""
+    order = {
+        "source": request.source,
+        "function": request.function,
+        "pin_dir": str(folder),
+        "program": str(program),
+        "defines": {name: f"{value}ULL" if value > 0xFFFFFFFF else value for name, value in request.defines.items()},
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "xdplb.dataplane.compile"],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    sys.stderr.write(done.stderr)  # the compiler's and the verifier's words are never hidden
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        if "No module named 'bcc'" in done.stderr:
+            raise KernelError("BCC is missing; run `apt install python3-bpfcc linux-libc-dev`")
+        raise KernelError(f"bpf/{request.source} was not loaded ({last[0]}); the full report is above")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def forget_others(place: Place, keep: Pinned) -> None:
+    """Remove the pins of every other program and layout of this place, when nothing uses them any more."""
+    for folder in place.pins.iterdir():
+        if folder.is_dir() and folder != keep.folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            (place.run / f"layout_{folder.name}.json").unlink(missing_ok=True)
+    for pin in keep.folder.glob("program_*"):
+        if pin != keep.program:
+            pin.unlink(missing_ok=True)
+
+
+# --- attaching ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What is attached where."""
+
+    link_id: int
+    program_id: int
+
+
+def attached(place: Place, ifindex: int) -> Attached | None:
+    """Return our own attachment to this interface, if it lives."""
+    try:
+        fd = syscall.get(place.link(ifindex))
+    except FileNotFoundError:
+        return None
+    try:
+        link = syscall.link(fd)
+    finally:
+        os.close(fd)
+    if link.ifindex != ifindex:  # its interface has vanished, and another got the number or none did
+        place.link(ifindex).unlink(missing_ok=True)
+        return None
+    return Attached(link.id, link.program_id)
+
+
+def attach(place: Place, pinned: Pinned, interface: str, ifindex: int, mode: str) -> Attached:
+    """Attach the program, or swap it in atomically where ours is attached already. Raises KernelError."""
+    fd = syscall.get(pinned.program)
+    try:
+        if attached(place, ifindex):
+            link_fd = syscall.get(place.link(ifindex))
+            syscall.link_update(link_fd, fd)
+        else:
+            link_fd = syscall.link_create(fd, ifindex, mode)
+            syscall.pin(link_fd, place.link(ifindex))
+        os.close(link_fd)
+    except OSError as error:
+        raise KernelError(_why_not_attached(error, interface, mode)) from error
+    finally:
+        os.close(fd)
+    result = attached(place, ifindex)
+    if result is None:
+        raise KernelError(f"{interface} vanished while the program was attached; start again when it is back")
+    return result
+
+
+def _why_not_attached(error: OSError, interface: str, mode: str) -> str:
+    """Say what the errno of a refused attach means and what to do."""
+    what = f"{interface}: the kernel refused XDP in {mode} mode ({error.strerror})"
+    if error.errno == 95 or (error.errno == 22 and mode == "offload"):  # EOPNOTSUPP
+        other = "native" if mode == "offload" else "generic"
+        return f'{what}: its driver cannot do that; set balancer.mode = "{other}" or use another NIC'
+    if error.errno in (34, 22):  # ERANGE, EINVAL: veth and most drivers, when a frame does not fit one page
+        return f"{what}: most drivers want an MTU of at most 3506; run `ip link set {interface} mtu 1500`"
+    if error.errno == 16:  # EBUSY
+        return f"{what}: another program is attached; run `ip -d link show {interface}`, or use --replace"
+    if error.errno == 17:  # EEXIST
+        return f"{what}: a program is attached in another mode; run `ip link set {interface} xdp off`"
+    return what
+
+
+def detach_others(place: Place, ifindex: int) -> list[int]:
+    """Detach from every interface but one; return their numbers."""
+    return detach(place, keep=place.link(ifindex))
+
+
+def detach(place: Place, keep: Path | None = None) -> list[int]:
+    """Detach from every interface; return their numbers."""
+    found = []
+    for path in sorted(place.pins.glob("link_*")):
+        if path == keep:
+            continue
+        fd = syscall.get(path)
+        link = syscall.link(fd)
+        if link.ifindex:
+            syscall.link_detach(fd)
+            found.append(link.ifindex)
+        os.close(fd)
+        path.unlink()
+    return found
+
+
+def force_off(program_id: int) -> bool:
+    """Detach somebody else's link that holds this program; False when no link does."""
+    for fd, link in syscall.xdp_links():
+        if link.program_id == program_id:
+            syscall.link_detach(fd)
+            return True
+    return False

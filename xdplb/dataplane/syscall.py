@@ -1,0 +1,311 @@
+"""bpf(2) through ctypes: the calls that BCC lacks, and all that a reader of pinned objects needs.
+
+Nothing is decided here. Sources: bpf(2), include/uapi/linux/bpf.h (`union bpf_attr`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY = 1, 2, 3, 4
+PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 5, 6, 7, 10
+PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH = 13, 15, 24
+LINK_CREATE, LINK_UPDATE, LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, LINK_DETACH = 28, 29, 30, 31, 34
+F_REPLACE, F_TEST_XDP_LIVE_FRAMES = 1 << 2, 1 << 1
+ATTACH_TYPE_XDP, LINK_TYPE_XDP = 37, 6
+XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # include/uapi/linux/if_link.h
+
+_NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _fields(**types: str) -> list[tuple[str, type[ctypes._SimpleCData[int]]]]:
+    sizes = {"Q": ctypes.c_uint64, "I": ctypes.c_uint32}
+    return [(name, sizes[letter]) for letter, names in types.items() for name in names.split()]
+
+
+class _Element(ctypes.Structure):
+    _fields_ = [("map_fd", ctypes.c_uint32), *_fields(Q="key value flags")]
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = [
+        *_fields(Q="in_batch out_batch keys values"),
+        *_fields(I="count map_fd", Q="elem_flags flags"),
+    ]
+
+
+class _Object(ctypes.Structure):
+    _fields_ = [*_fields(Q="pathname", I="bpf_fd file_flags")]
+
+
+class _Info(ctypes.Structure):
+    _fields_ = [*_fields(I="bpf_fd info_len", Q="info")]
+
+
+class _Id(ctypes.Structure):
+    _fields_ = [*_fields(I="start_id next_id open_flags")]
+
+
+class _Test(ctypes.Structure):
+    _fields_ = [
+        *_fields(I="prog_fd retval data_size_in data_size_out"),
+        *_fields(Q="data_in data_out"),
+        *_fields(I="repeat duration ctx_size_in ctx_size_out"),
+        *_fields(Q="ctx_in ctx_out"),
+        *_fields(I="flags cpu batch_size padding"),
+    ]
+
+
+class _LinkCreate(ctypes.Structure):
+    _fields_ = [*_fields(I="prog_fd target_ifindex attach_type flags"), ("reserved", ctypes.c_uint64 * 6)]
+
+
+class _LinkUpdate(ctypes.Structure):
+    _fields_ = [*_fields(I="link_fd new_prog_fd flags old_prog_fd")]
+
+
+class _ProgLoad(ctypes.Structure):
+    _fields_ = [
+        *_fields(I="prog_type insn_cnt", Q="insns license"),
+        *((name, ctypes.c_uint32) for name in ("log_level", "log_size")),
+        ("log_buf", ctypes.c_uint64),
+    ]
+
+
+def _bpf(command: int, attr: ctypes.Structure) -> int:
+    number = _NUMBER.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"bpf(2) has no known number on {os.uname().machine}")
+    result: int = _libc.syscall(number, command, ctypes.byref(attr), ctypes.sizeof(attr))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+# --- pins ---------------------------------------------------------------------------------------------------
+
+
+def pin(fd: int, path: Path) -> None:
+    """Pin an object at `path`, replacing what is there: pinned beside it, then renamed over it."""
+    beside = path.with_name(path.name + "_new")  # bpffs allows no dots in names
+    beside.unlink(missing_ok=True)
+    name = ctypes.create_string_buffer(os.fsencode(beside))
+    _bpf(OBJ_PIN, _Object(ctypes.addressof(name), fd, 0))
+    os.rename(beside, path)
+
+
+def get(path: Path) -> int:
+    """Return a new fd of the object pinned at `path`; FileNotFoundError when there is none."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return _bpf(OBJ_GET, _Object(ctypes.addressof(name), 0, 0))
+
+
+# --- what an object is --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """What the kernel says of a map; sizes in bytes."""
+
+    type: int
+    key_bytes: int
+    value_bytes: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each."""
+
+    id: int
+    name: str
+    instructions: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What the kernel says of a `bpf_link` of XDP. `ifindex` 0: its interface has vanished."""
+
+    id: int
+    program_id: int
+    ifindex: int
+
+
+def _describe(fd: int, size: int) -> bytes:
+    buffer = ctypes.create_string_buffer(size)
+    _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, size, ctypes.addressof(buffer)))
+    return buffer.raw
+
+
+def _u32(raw: bytes, offset: int) -> int:
+    return int.from_bytes(raw[offset : offset + 4], "little")
+
+
+def map_shape(fd: int) -> MapShape:
+    """`struct bpf_map_info` of a map."""
+    raw = _describe(fd, 80)
+    return MapShape(_u32(raw, 0), _u32(raw, 8), _u32(raw, 12), _u32(raw, 16))
+
+
+def program(fd: int) -> Program:
+    """`struct bpf_prog_info` of a program: id, name, and its instructions as the verifier left them."""
+    size = 232
+    count = _u32(_describe(fd, size), 20)
+    code = ctypes.create_string_buffer(max(count, 1))
+    buffer = ctypes.create_string_buffer(size)
+    ctypes.c_uint32.from_buffer(buffer, 20).value = count
+    ctypes.c_uint64.from_buffer(buffer, 32).value = ctypes.addressof(code)
+    _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, size, ctypes.addressof(buffer)))
+    raw = buffer.raw
+    return Program(_u32(raw, 4), raw[64:80].split(b"\0")[0].decode(), code.raw[:count])
+
+
+def program_by_id(number: int) -> Program:
+    """The program with this id; OSError(ENOENT) when it is gone."""
+    fd = _bpf(PROG_GET_FD_BY_ID, _Id(number, 0, 0))
+    try:
+        return program(fd)
+    finally:
+        os.close(fd)
+
+
+def link(fd: int) -> Link:
+    """`struct bpf_link_info` of an XDP link."""
+    raw = _describe(fd, 32)
+    return Link(_u32(raw, 4), _u32(raw, 8), _u32(raw, 16))
+
+
+def xdp_links() -> Iterator[tuple[int, Link]]:
+    """Yield (fd, link) of every XDP link in the kernel; the fd is closed after its turn."""
+    attr = _Id(0, 0, 0)
+    while True:
+        try:
+            _bpf(LINK_GET_NEXT_ID, attr)
+        except FileNotFoundError:
+            return
+        attr.start_id = attr.next_id
+        try:
+            fd = _bpf(LINK_GET_FD_BY_ID, _Id(attr.next_id, 0, 0))
+        except FileNotFoundError:
+            continue
+        try:
+            if _u32(_describe(fd, 32), 0) == LINK_TYPE_XDP:
+                yield fd, link(fd)
+        finally:
+            os.close(fd)
+
+
+# --- links --------------------------------------------------------------------------------------------------
+
+
+def link_create(program_fd: int, ifindex: int, mode: str) -> int:
+    """Attach a program to an interface of this thread's namespace by a new link; returns the link's fd."""
+    return _bpf(LINK_CREATE, _LinkCreate(program_fd, ifindex, ATTACH_TYPE_XDP, XDP_FLAGS[mode]))
+
+
+def link_update(link_fd: int, program_fd: int, old_program_fd: int | None = None) -> None:
+    """Replace a link's program atomically; with `old_program_fd` only if that one is attached (EPERM)."""
+    flags = 0 if old_program_fd is None else F_REPLACE
+    _bpf(LINK_UPDATE, _LinkUpdate(link_fd, program_fd, flags, old_program_fd or 0))
+
+
+def link_detach(link_fd: int) -> None:
+    """Detach a link's program, whoever else holds the link."""
+    _bpf(LINK_DETACH, _Id(link_fd, 0, 0))
+
+
+# --- map elements -------------------------------------------------------------------------------------------
+
+
+def lookup(fd: int, key: bytes, value_bytes: int) -> bytes:
+    """One value; KeyError when there is none. A per-CPU map wants room for all possible CPUs."""
+    value, k = ctypes.create_string_buffer(value_bytes), ctypes.create_string_buffer(key, len(key))
+    try:
+        _bpf(MAP_LOOKUP_ELEM, _Element(fd, ctypes.addressof(k), ctypes.addressof(value), 0))
+    except FileNotFoundError:
+        raise KeyError(key) from None
+    return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    """Write one value."""
+    v, k = ctypes.create_string_buffer(value, len(value)), ctypes.create_string_buffer(key, len(key))
+    _bpf(MAP_UPDATE_ELEM, _Element(fd, ctypes.addressof(k), ctypes.addressof(v), 0))
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Delete one element of a hash."""
+    k = ctypes.create_string_buffer(key, len(key))
+    _bpf(MAP_DELETE_ELEM, _Element(fd, ctypes.addressof(k), 0, 0))
+
+
+def keys(fd: int, key_bytes: int) -> list[bytes]:
+    """All keys of a map."""
+    found: list[bytes] = []
+    k, following = None, ctypes.create_string_buffer(key_bytes)
+    while True:
+        try:
+            _bpf(
+                MAP_GET_NEXT_KEY,
+                _Element(fd, ctypes.addressof(k) if k else 0, ctypes.addressof(following), 0),
+            )
+        except FileNotFoundError:
+            return found
+        found.append(following.raw)
+        k = ctypes.create_string_buffer(following.raw, key_bytes)
+
+
+def lookup_array(fd: int, entries: int, value_bytes: int) -> bytearray:
+    """The first `entries` values of an array, joined, by one batch call (kernel 5.13 for per-CPU arrays)."""
+    values, numbers = bytearray(entries * value_bytes), (ctypes.c_uint32 * entries)()
+    if not entries:
+        return values
+    out = ctypes.c_uint32()
+    room = (ctypes.c_char * len(values)).from_buffer(values)
+    attr = _Batch(out_batch=ctypes.addressof(out), keys=ctypes.addressof(numbers), count=entries, map_fd=fd)
+    attr.values = ctypes.addressof(room)
+    try:
+        _bpf(MAP_LOOKUP_BATCH, attr)
+    except FileNotFoundError:
+        pass  # the array ended with this batch
+    del room
+    return values
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU element has (/sys/devices/system/cpu/possible, as `0-3,8`)."""
+    last = Path("/sys/devices/system/cpu/possible").read_text().strip().replace(",", "-").split("-")[-1]
+    return int(last) + 1
+
+
+# --- programs -----------------------------------------------------------------------------------------------
+
+
+def load_xdp(instructions: bytes, license: bytes = b"Dual BSD/GPL") -> int:
+    """Load raw instructions as an XDP program; returns its fd."""
+    code, text = (
+        ctypes.create_string_buffer(instructions, len(instructions)),
+        ctypes.create_string_buffer(license),
+    )
+    attr = _ProgLoad(6, len(instructions) // 8)  # BPF_PROG_TYPE_XDP
+    attr.insns, attr.license = ctypes.addressof(code), ctypes.addressof(text)
+    return _bpf(PROG_LOAD, attr)
+
+
+def test_run(fd: int, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
+    """Run an XDP program on a frame; returns (action, the frame afterwards, ns per run).
+
+    The frame is not restored between repeats. The kernel wants at least 14 bytes.
+    """
+    data, out = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(len(frame) + 256)
+    attr = _Test(prog_fd=fd, data_size_in=len(frame), data_size_out=len(out), repeat=repeat)
+    attr.data_in, attr.data_out = ctypes.addressof(data), ctypes.addressof(out)
+    _bpf(PROG_TEST_RUN, attr)
+    return attr.retval, out.raw[: attr.data_size_out], attr.duration

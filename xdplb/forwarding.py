@@ -1,0 +1,183 @@
+"""The program on the interface and its tables as one thing: start, write, grow, swap, without losing a packet.
+
+Nothing is decided here about services; this file knows in which order programs, tables and the interface change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from xdplb.dataplane import loader
+from xdplb.dataplane.kernel import Kernel
+from xdplb.dataplane.plane import Spec
+from xdplb.dataplane.syscall import program_by_id
+from xdplb.desired import DesiredService
+from xdplb.errors import KernelError, RefusedError
+from xdplb.model import Mode
+from xdplb.net import Nic, read_nic, take_xdp_off
+from xdplb.reconcile import NoRoom, needed, reconcile
+from xdplb.tables import NO_BACKEND, Capacity, Change, ClearBackend, Tables, Traffic
+
+log = logging.getLogger("xdplb")
+
+Totals = tuple[dict[int, Traffic], dict[str, int]]
+
+QUIET_S = 0.05  # after a swap, until no CPU runs the old program any more
+SEEDS = 8  # attempts to place all VIPs, each with a new seed; one in thousands fails
+
+
+class Forwarding:
+    """One balancer program on one interface. `carry` is called with the counters of tables that go."""
+
+    def __init__(self, place: loader.Place, interface: str, ifindex: int, mode: Mode) -> None:
+        self.place, self.interface, self.ifindex, self.mode = place, interface, ifindex, mode
+        self.carry: Callable[[Totals], None] = lambda totals: None
+        self._kernel: Kernel | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """The program and its tables, from `load` on."""
+        assert self._kernel is not None
+        return self._kernel
+
+    # --- start ----------------------------------------------------------------------------------------------
+
+    async def make_way(self, replace_other: bool) -> None:
+        """Refuse an interface with somebody else's XDP program, or take it off when told to. Raises RefusedError."""
+        nic = await read_nic(self.ifindex)
+        ours = loader.attached(self.place, self.ifindex)
+        if ours is not None and nic.xdp_mode != self.mode:
+            log.warning("%s: moving from %s to %s mode", nic.name, nic.xdp_mode, self.mode)
+            loader.detach(self.place)
+        elif ours is None and nic.program_id is not None:
+            other = f"{nic.name} has another XDP program: id {nic.program_id}, name {_name_of(nic.program_id)!r}"
+            if not replace_other:
+                raise RefusedError(f"{other}; give --replace to take it off")
+            log.warning("%s; taking it off", other)
+            if not loader.force_off(nic.program_id):
+                await take_xdp_off(nic.index, nic.xdp_mode or Mode.NATIVE)
+
+    def known_spec(self) -> Spec | None:
+        """Return the spec of the tables that are pinned, so that they are found again."""
+        try:
+            raw = json.loads((self.place.run / "spec.json").read_text())
+            return Spec(**{**raw, "capacity": Capacity(**raw["capacity"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    async def load(self, spec: Spec) -> bool:
+        """Adopt or compile; tell whether it was adopted. Raises KernelError."""
+        self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
+        return self._kernel.pinned.adopted
+
+    async def attach(self) -> Nic:
+        """Attach, or replace what we attached before; never in another mode than asked. Raises KernelError."""
+        loader.attach(self.place, self.kernel.pinned, self.interface, self.ifindex, self.mode)
+        nic = await read_nic(self.ifindex)
+        if nic.xdp_mode != self.mode:
+            loader.detach(self.place)
+            raise KernelError(
+                f"{nic.name}: asked for XDP in {self.mode} mode and got {nic.xdp_mode}; nothing is attached"
+            )
+        loader.detach_others(self.place, self.ifindex)
+        self._tidy()
+        return nic
+
+    def _tidy(self) -> None:
+        loader.forget_others(self.place, self.kernel.pinned)
+        (self.place.run / "spec.json").write_text(json.dumps(asdict(self.kernel.spec)))
+
+    # --- write and swap -------------------------------------------------------------------------------------
+
+    async def write(self, services: Sequence[DesiredService], wanted: Spec) -> int:
+        """Make the tables equal to what is desired; return how many entries were written. Raises KernelError."""
+        await self._become(_union(self.kernel.spec, wanted), services)  # compiled in before it is used,
+        try:
+            changes = self._changes(services, self.kernel)
+        except NoRoom as reason:
+            log.info("making new tables: %s", reason)
+            await self._become(_roomier(self.kernel.spec, services), services)
+            changes = self._changes(services, self.kernel)
+        written = self._apply(changes)
+        kept = self.kernel.spec
+        await self._become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
+        return written
+
+    def _apply(self, changes: Sequence[Change]) -> int:
+        """Apply; the totals of backends that go are carried on after their last packet and before they go."""
+        going = [change for change in changes if isinstance(change, ClearBackend)]
+        written = self.kernel.apply([change for change in changes if not isinstance(change, ClearBackend)])
+        if going:
+            rows, traffic = self.kernel.tables().backends, self.kernel.traffic()
+            identities = [rows[change.index].identity for change in going]
+            self.carry(({identity: traffic[identity] for identity in identities}, {}))
+        return written + self.kernel.apply(going)
+
+    @staticmethod
+    def _changes(services: Sequence[DesiredService], kernel: Kernel) -> list[Change]:
+        return reconcile(services, kernel.tables(), kernel.spec.capacity, kernel.spec.seed)
+
+    async def _become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
+        """Swap the program, and the tables with it when their layout changes."""
+        old = self.kernel
+        if spec == old.spec:
+            return
+        new = await asyncio.to_thread(Kernel, self.place, spec)
+        other_tables = new.pinned.folder != old.pinned.folder
+        if other_tables:  # full before the first packet sees them
+            new.apply(self._changes(services, new))
+        attached = loader.attached(self.place, self.ifindex)
+        if attached:
+            loader.attach(self.place, new.pinned, self.interface, self.ifindex, self.mode)
+        if other_tables and attached:
+            await asyncio.sleep(QUIET_S)
+            self.carry((old.traffic(), old.verdicts()))
+        self._kernel = new
+        old.close()
+        self._tidy()
+        log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
+
+
+def _name_of(program_id: int) -> str:
+    try:
+        return program_by_id(program_id).name
+    except OSError:
+        return "unknown"
+
+
+def next_seed(seed: int) -> int:
+    """Return another seed for the service table, the same one on every box."""
+    return (seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F) & (1 << 64) - 1
+
+
+def _roomier(spec: Spec, services: Sequence[DesiredService]) -> Spec:
+    """Return a spec whose tables can hold these services: more room, and a seed that places every VIP."""
+    have, room = spec.capacity, needed(services)
+    capacity = Capacity(
+        max(have.rows_bits, room.rows_bits), max(have.slots, room.slots), max(have.backends, room.backends)
+    )
+    seed = spec.seed
+    for _ in range(SEEDS):
+        try:
+            reconcile(services, Tables(slots=[NO_BACKEND] * capacity.slots), capacity, seed)
+        except NoRoom:
+            seed = next_seed(seed)
+        else:
+            return replace(spec, capacity=capacity, seed=seed)
+    raise KernelError(f"the VIPs found no rows in the service table with {SEEDS} seeds")
+
+
+def _union(a: Spec, b: Spec) -> Spec:
+    """Return `a` with what `b` can do besides."""
+    return replace(
+        a,
+        vip4=a.vip4 or b.vip4,
+        vip6=a.vip6 or b.vip6,
+        outer4=a.outer4 or b.outer4,
+        outer6=a.outer6 or b.outer6,
+        hash_key=b.hash_key,
+    )

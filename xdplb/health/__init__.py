@@ -1,0 +1,1 @@
+"""Finding out which backends can serve: `check` decides, `probe` tries, `watch` drives both."""

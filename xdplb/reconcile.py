@@ -1,0 +1,239 @@
+"""From what should be true and what lies in the tables to the changes between them, make before break.
+
+Pure. What is right already is not written: after a restart there is nothing to do. Rows and indexes are found again by
+identity, so a thing keeps its place as long as it lives. The order of the changes is the order in which they are
+safe under traffic: backend rows before slots that name them, slots before VIPs that use them; then the same
+backwards for what goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xdplb import hashing
+from xdplb.desired import DesiredService
+from xdplb.model import State, Vip
+from xdplb.ring import Member, build_ring
+from xdplb.tables import (
+    NO_BACKEND,
+    Capacity,
+    Change,
+    ClearBackend,
+    ClearService,
+    PutBackend,
+    PutService,
+    PutSlots,
+    ServiceRow,
+    Tables,
+)
+
+
+class NoRoom(Exception):
+    """The tables are too small for what is desired, or a VIP finds no row with this seed: make others."""
+
+
+RingBuilder = Callable[[Sequence[Member], int, str], Sequence[int]]
+
+
+def needed(services: Sequence[DesiredService]) -> Capacity:
+    """Return room for these services and as much again, at least the default."""
+    least = Capacity()
+    vips = sum(len(s.vips) for s in services)
+    return Capacity(
+        rows_bits=max(least.rows_bits, (4 * vips - 1).bit_length() if vips else 0),
+        slots=max(least.slots, _power_of_two(2 * sum(s.ring_size for s in services))),
+        backends=max(least.backends, _power_of_two(2 * sum(len(s.backends) for s in services) + 1)),
+    )
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
+
+
+def reconcile(
+    services: Sequence[DesiredService],
+    actual: Tables,
+    capacity: Capacity,
+    seed: int,
+    build: RingBuilder = build_ring,
+) -> list[Change]:
+    """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom."""
+    indexes, put_backends = _place_backends(services, actual, capacity)
+    offsets = _place_rings(services, actual, capacity)
+    put_slots, extents = _fill_rings(services, indexes, offsets, actual, build)
+    rows = _wanted_rows(services, offsets)
+    put_services, clear_services = _place_vips(rows, actual, capacity, seed)
+    changes: list[Change] = [*put_backends, *put_slots, *put_services, *clear_services]
+    freed = _free_slots(actual, extents)
+    if freed:
+        changes.append(PutSlots(freed))
+    live = set(indexes.values())
+    changes += [ClearBackend(index) for index in sorted(actual.backends) if index not in live]
+    return changes
+
+
+# --- backends -----------------------------------------------------------------------------------------------
+
+
+def _place_backends(
+    services: Sequence[DesiredService], actual: Tables, capacity: Capacity
+) -> tuple[dict[int, int], list[Change]]:
+    """Give every reachable backend an index, its old one if it has one: identity -> index, and the writes."""
+    known = {row.identity: index for index, row in actual.backends.items()}
+    free = (index for index in range(1, capacity.backends) if index not in actual.backends)
+    indexes: dict[int, int] = {}
+    changes: list[Change] = []
+    for desired in (backend for service in services for backend in service.backends):
+        index = known.get(desired.identity)
+        if desired.row is None:
+            if index is not None:  # unreachable for now: it keeps its index and its counters
+                indexes[desired.identity] = index
+            continue
+        fresh = index is None
+        if index is None and (index := next(free, None)) is None:
+            raise NoRoom(f"{capacity.backends} backends")
+        indexes[desired.identity] = index
+        if actual.backends.get(index) != desired.row:
+            changes.append(PutBackend(index, desired.row, fresh))
+    return indexes, changes
+
+
+# --- rings --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    offset: int
+    size: int
+
+
+def _place_rings(services: Sequence[DesiredService], actual: Tables, capacity: Capacity) -> dict[int, int]:
+    """Give every service its slots, the old ones if their number is right: identity -> offset."""
+    known = {row.identity: _Extent(row.ring_offset, row.ring_size) for row in actual.services.values()}
+    taken = set(known.values())  # old extents are in use until the VIPs have moved away
+    offsets: dict[int, int] = {}
+    for service in services:
+        extent = known.get(service.identity)
+        if extent is None or extent.size != service.ring_size:
+            extent = _first_fit(taken, service.ring_size, capacity.slots)
+            taken.add(extent)
+        offsets[service.identity] = extent.offset
+    return offsets
+
+
+def _first_fit(taken: set[_Extent], size: int, slots: int) -> _Extent:
+    at = 0
+    for extent in sorted(taken, key=lambda e: e.offset):
+        if extent.offset - at >= size:
+            break
+        at = max(at, extent.offset + extent.size)
+    if at + size > slots:
+        raise NoRoom(f"{slots} slots")
+    return _Extent(at, size)
+
+
+def members_of(service: DesiredService) -> list[Member]:
+    """Return a service's backends as its ring sees them: whatever keeps one from new flows counts as not up."""
+    return [
+        Member(
+            key=f"{b.backend.name}\0{b.backend.address}",
+            weight=b.backend.weight,
+            up=b.state is State.UP,
+        )
+        for b in service.backends
+    ]
+
+
+def _fill_rings(
+    services: Sequence[DesiredService],
+    indexes: dict[int, int],
+    offsets: dict[int, int],
+    actual: Tables,
+    build: RingBuilder,
+) -> tuple[list[Change], set[range]]:
+    """Return the slots to write, a change per service, and the extents in use."""
+    changes: list[Change] = []
+    extents: set[range] = set()
+    for service in services:
+        offset = offsets[service.identity]
+        extents.add(range(offset, offset + service.ring_size))
+        positions = build(members_of(service), service.ring_size, service.name)
+        index_of = [indexes.get(b.identity, NO_BACKEND) for b in service.backends] + [NO_BACKEND]  # [-1]: none
+        have = actual.slots[offset : offset + service.ring_size]
+        entries = {
+            offset + slot: index_of[position]
+            for slot, position in enumerate(positions)
+            if have[slot] != index_of[position]
+        }
+        if entries:
+            changes.append(PutSlots(entries))
+    return changes, extents
+
+
+def _free_slots(actual: Tables, extents: set[range]) -> dict[int, int]:
+    """Return the slots of rings that are no more, to be emptied: indexes may be given free only then."""
+    old = {range(r.ring_offset, r.ring_offset + r.ring_size) for r in actual.services.values()} - extents
+    return {slot: NO_BACKEND for extent in old for slot in extent if actual.slots[slot] != NO_BACKEND}
+
+
+# --- VIPs ---------------------------------------------------------------------------------------------------
+
+
+def _wanted_rows(services: Sequence[DesiredService], offsets: dict[int, int]) -> dict[Vip, ServiceRow]:
+    return {
+        vip: ServiceRow(vip, offsets[service.identity], service.ring_size, service.identity)
+        for service in services
+        for vip in service.vips
+    }
+
+
+def _place_vips(
+    rows: dict[Vip, ServiceRow], actual: Tables, capacity: Capacity, seed: int
+) -> tuple[list[Change], list[Change]]:
+    """Return the rows to write and the rows to clear; a VIP is never without a row in between."""
+    numbers = {row.vip: number for number, row in actual.services.items() if row.vip in rows}
+    taken = {number: vip for vip, number in numbers.items()}
+    for vip in rows:
+        if vip not in numbers:
+            _insert(vip, numbers, taken, capacity, seed)
+    puts: list[Change] = [
+        PutService(numbers[vip], rows[vip])
+        for vip in _safe_order(rows, numbers, actual)
+        if actual.services.get(numbers[vip]) != rows[vip]
+    ]
+    clears: list[Change] = [ClearService(n) for n in sorted(actual.services) if n not in taken]
+    return puts, clears
+
+
+def _safe_order(rows: dict[Vip, ServiceRow], numbers: dict[Vip, int], actual: Tables) -> list[Vip]:
+    """Order VIPs so that each has its new row before another takes its old one."""
+    order: dict[Vip, None] = {}
+    for vip in rows:
+        chain: list[Vip] = []
+        while vip not in order:
+            if vip in chain:
+                raise NoRoom("VIPs would have to change places")
+            chain.append(vip)
+            old = actual.services.get(numbers[vip])
+            if old is None or old.vip == vip or old.vip not in rows:
+                break
+            vip = old.vip
+        order |= dict.fromkeys(reversed(chain))
+    return list(order)
+
+
+def _insert(vip: Vip, numbers: dict[Vip, int], taken: dict[int, Vip], capacity: Capacity, seed: int) -> None:
+    """Place one VIP, pushing others to their other row (cuckoo hashing)."""
+    pushed_from = -1
+    for _ in range(64):
+        first, second = hashing.vip_rows(vip, seed, capacity.rows_bits)
+        number = next((n for n in (first, second) if n not in taken), None)
+        if number is None:
+            number = second if first == pushed_from else first
+        pushed = taken.get(number)
+        numbers[vip], taken[number] = number, vip
+        if pushed is None:
+            return
+        vip, pushed_from = pushed, number
+    raise NoRoom("a VIP finds no row with this seed")

@@ -1,0 +1,105 @@
+"""What must outlive the daemon: run-time changes, what checks found, counters of tables that are gone, the hash key.
+
+One JSON file, replaced as a whole, so that a crash leaves the old one or the new one. What checks found is believed
+only within one boot: a backend's state of last week says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from xdplb.desired import Health, Key, Overrides, overrides_to_json
+from xdplb.errors import DaemonError
+from xdplb.model import Backend
+from xdplb.tables import Traffic
+
+DIRECTORY = Path("/var/lib/xdplb")
+
+
+@dataclass(slots=True)
+class Kept:
+    """The content of the file."""
+
+    overrides: Overrides = field(default_factory=Overrides)
+    health: dict[Key, Health] = field(default_factory=dict)
+    traffic: dict[int, Traffic] = field(default_factory=dict)  # of tables that were replaced, by identity
+    verdicts: dict[str, int] = field(default_factory=dict)
+
+
+def directory(name: str) -> Path:
+    """Return where a balancer keeps what must survive a reboot."""
+    return DIRECTORY / name
+
+
+def load(name: str) -> Kept:
+    """Read the file; a missing one is an empty one. Raises DaemonError when it makes no sense."""
+    path = directory(name) / "state.json"
+    try:
+        raw = json.loads(path.read_text())
+        return _kept(raw, same_boot=raw["boot"] == _boot())
+    except FileNotFoundError:
+        return Kept()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DaemonError(f"{path} cannot be read ({error}); move it away to start without run-time changes") from None
+
+
+def save(name: str, kept: Kept) -> None:
+    """Replace the file. Raises DaemonError, and then the old file stands."""
+    raw = {
+        "boot": _boot(),
+        "overrides": overrides_to_json(kept.overrides),
+        "health": [[*key, h.up, h.cause] for key, h in kept.health.items()],
+        "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
+        "verdicts": kept.verdicts,
+    }
+    path = directory(name) / "state.json"
+    beside = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside.write_text(json.dumps(raw, indent=1))
+        beside.rename(path)
+    except OSError as error:
+        raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
+
+
+def hash_key(name: str) -> str:
+    """Return this box's own hash key, made at the first call: restarts must not move flows."""
+    path = directory(name) / "hash_key"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = secrets.token_hex(16)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key + "\n")
+        return key
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _kept(raw: Any, same_boot: bool) -> Kept:
+    changed = raw["overrides"]
+    overrides = Overrides(
+        added={
+            service: [Backend(b["name"], ip_address(b["address"]), b["weight"]) for b in backends]
+            for service, backends in changed["added"].items()
+        },
+        removed={(service, name) for service, name in changed["removed"]},
+        draining={(service, name) for service, name in changed["draining"]},
+    )
+    if not same_boot:
+        return Kept(overrides)
+    return Kept(
+        overrides,
+        {(service, name): Health(up, cause) for service, name, up, cause in raw["health"]},
+        {identity: Traffic(**traffic) for identity, traffic in raw["traffic"]},
+        dict(raw["verdicts"]),
+    )

@@ -1,0 +1,241 @@
+"""Rates and shares from one status after the other.
+
+The only clock is the daemon's (`now` in the status), so a late or repeated answer does not bend a rate. A
+counter that goes down was started anew: its rate is unknown for that interval, never negative.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from xdplb.model import State
+
+Status: TypeAlias = dict[str, Any]  # what GET /v1/status answers
+
+HISTORY = 20  # samples kept for a sparkline
+WINDOW_S = 10.0  # shares are measured over this time
+_NOISE = 4.0  # standard deviations that a share may be off: beyond them is not one of a thousand backends
+_RING_NOISE = 0.05  # a ring gives a weight its slots only to about this part of them
+_NOTHING: Status = {"now": 0.0, "forwarded": {}, "verdicts": {}, "interface": {"xdp_tx_errors": None}}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What was sent in one second."""
+
+    packets: float
+    bits: float
+    connections: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRates:
+    """The sum over a service's backends; `rate` is None until two snapshots are known."""
+
+    rate: Rate | None
+    history: tuple[float, ...]  # packets/s, oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRates:
+    """One backend's rate, and its share of new flows beside the share that its weight asks for (0 to 1)."""
+
+    rate: Rate | None
+    history: tuple[float, ...]  # packets/s, oldest first
+    share: float | None  # of connections, or of packets where there are none; None: nothing was sent
+    weight_share: float  # 0 when it receives no new flows
+    skewed: bool  # the two differ by more than chance explains
+
+    @property
+    def share_error(self) -> float:
+        """Return how far the share is from what the weight asks for, 0 when unknown."""
+        return 0.0 if self.share is None else abs(self.share - self.weight_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Everything that changes with time, as of one status."""
+
+    forwarded: Rate | None
+    services: dict[str, ServiceRates]
+    backends: dict[tuple[str, str], BackendRates]  # by service and backend name
+    verdicts: dict[str, float | None]  # per second
+    tx_errors: float | None  # per second
+
+
+@dataclass(slots=True)
+class _Track:
+    """What is remembered of one backend: the last counters, some rates, and what the window has seen."""
+
+    address: str
+    counters: tuple[int, int, int]  # packets, bytes, connections
+    rate: Rate | None = None
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    increments: deque[tuple[float, int, int]] = field(default_factory=deque)  # (now, packets, connections)
+    packets: int = 0  # sums over `increments`
+    connections: int = 0
+
+    def take(self, counters: tuple[int, int, int], now: float, elapsed_s: float) -> None:
+        """Go on from the last counters to these."""
+        packets, size, connections = (new - old for new, old in zip(counters, self.counters, strict=True))
+        self.counters = counters
+        if packets < 0 or size < 0 or connections < 0:
+            self.rate = None
+            return
+        self.rate = Rate(packets / elapsed_s, 8 * size / elapsed_s, connections / elapsed_s)
+        self.history.append(self.rate.packets)
+        self.increments.append((now, packets, connections))
+        self.packets += packets
+        self.connections += connections
+        while self.increments[0][0] <= now - WINDOW_S and len(self.increments) > 1:
+            _, packets, connections = self.increments.popleft()
+            self.packets -= packets
+            self.connections -= connections
+
+    def forget(self) -> None:
+        """Begin the window anew."""
+        self.increments.clear()
+        self.packets = self.connections = 0
+
+
+@dataclass(slots=True)
+class _ServiceTrack:
+    """What is remembered of one service."""
+
+    weight_shares: dict[str, float]
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+
+@dataclass(slots=True)
+class Meter:
+    """Takes one status after the other and knows the rates between the last two."""
+
+    last: Status | None = None
+    rates: Rates | None = None
+    tracks: dict[tuple[str, str], _Track] = field(default_factory=dict)
+    services: dict[str, _ServiceTrack] = field(default_factory=dict)
+
+    def take(self, status: Status) -> Rates:
+        """Return the rates as of this status; the one before it is what `take` saw last.
+
+        The same status once more changes nothing. A status from the past (the daemon's clock was set back)
+        begins everything anew.
+        """
+        if self.rates is not None and status == self.last:
+            return self.rates
+        before = self.last
+        if before is None or status["now"] <= before["now"]:
+            before, self.tracks, self.services = _NOTHING, {}, {}
+        elapsed_s = status["now"] - before["now"]
+        self._follow_backends(status, elapsed_s)
+        services, backends = self._sum_up(status)
+        self.last = status
+        self.rates = Rates(
+            forwarded=_forwarded(before["forwarded"], status["forwarded"], elapsed_s),
+            services=services,
+            backends=backends,
+            verdicts=_verdicts(before["verdicts"], status["verdicts"], elapsed_s),
+            tx_errors=_per_second(_tx_errors(before), _tx_errors(status), elapsed_s),
+        )
+        return self.rates
+
+    def _follow_backends(self, status: Status, elapsed_s: float) -> None:
+        """Bring the tracks to this status; those of backends that are gone go too."""
+        old, self.tracks = self.tracks, {}
+        for service in status["services"]:
+            for backend in service["backends"]:
+                key = service["name"], backend["name"]
+                counters = backend["packets"], backend["bytes"], backend["connections"]
+                track = old.get(key)
+                if track is None or track.address != backend["address"]:
+                    track = _Track(backend["address"], counters)
+                else:
+                    track.take(counters, status["now"], elapsed_s)
+                self.tracks[key] = track
+
+    def _sum_up(self, status: Status) -> tuple[dict[str, ServiceRates], dict[tuple[str, str], BackendRates]]:
+        """Return what each service and each of its backends did."""
+        old, self.services = self.services, {}
+        sums: dict[str, ServiceRates] = {}
+        backends: dict[tuple[str, str], BackendRates] = {}
+        for service in status["services"]:
+            name = service["name"]
+            tracks = {b["name"]: self.tracks[name, b["name"]] for b in service["backends"]}
+            asked = weight_shares(service["backends"])
+            memory = self.services[name] = old.get(name) or _ServiceTrack(asked)
+            # Shares over a time in which a weight or a state changed, or a counter began anew, look wrong.
+            if memory.weight_shares != asked or any(track.rate is None for track in tracks.values()):
+                memory.weight_shares = asked
+                for track in tracks.values():
+                    track.forget()
+            rate = _sum([track.rate for track in tracks.values()])
+            if rate is not None:
+                memory.history.append(rate.packets)
+            sums[name] = ServiceRates(rate, tuple(memory.history))
+            backends |= {(name, one): rates for one, rates in _shares(tracks, asked).items()}
+        return sums, backends
+
+
+def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
+    """Return by name the share of new flows that each weight asks for: 0 for backends that get none."""
+    receiving = {b["name"]: b["weight"] if b["state"] == State.UP else 0 for b in backends}
+    total = sum(receiving.values()) or 1
+    return {name: weight / total for name, weight in receiving.items()}
+
+
+def _shares(tracks: dict[str, _Track], asked: dict[str, float]) -> dict[str, BackendRates]:
+    """Return the rates of one service's backends, with the share that each had in the window."""
+    connections = sum(track.connections for track in tracks.values())
+    total = connections or sum(track.packets for track in tracks.values())
+    rates = {}
+    for name, track in tracks.items():
+        sent, expected = track.connections if connections else track.packets, asked[name]
+        share = sent / total if total else None
+        # Connections fall on backends independently (binomially); packets come in flows, so for them nothing
+        # can be said.
+        deviation = (expected * (1 - expected) / connections) ** 0.5 if connections else 1.0
+        skewed = share is not None and abs(share - expected) > _NOISE * deviation + _RING_NOISE * expected
+        rates[name] = BackendRates(track.rate, tuple(track.history), share, expected, skewed)
+    return rates
+
+
+def _sum(rates: list[Rate | None]) -> Rate | None:
+    """Return the sum of the known rates, None when none is known."""
+    known = [rate for rate in rates if rate is not None]
+    if not known:
+        return None
+    return Rate(
+        sum(rate.packets for rate in known),
+        sum(rate.bits for rate in known),
+        sum(rate.connections for rate in known),
+    )
+
+
+def _forwarded(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> Rate | None:
+    """Return the rate of everything forwarded."""
+    packets, size, connections = (
+        _per_second(before.get(name), after[name], elapsed_s) for name in ("packets", "bytes", "connections")
+    )
+    if packets is None or size is None or connections is None:
+        return None
+    return Rate(packets, 8 * size, connections)
+
+
+def _verdicts(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> dict[str, float | None]:
+    """Return the rate of every verdict's reason."""
+    return {name: _per_second(before.get(name), total, elapsed_s) for name, total in after.items()}
+
+
+def _tx_errors(status: Status) -> int | None:
+    """Return the packets that the driver could not send, None when it does not count them."""
+    errors: int | None = status["interface"]["xdp_tx_errors"]
+    return errors
+
+
+def _per_second(before: int | None, after: int | None, elapsed_s: float) -> float | None:
+    """Return a counter's rate, None where it cannot be known."""
+    if before is None or after is None or after < before or elapsed_s <= 0:
+        return None
+    return (after - before) / elapsed_s

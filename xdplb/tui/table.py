@@ -1,0 +1,219 @@
+"""The table: which columns fit, and one line of text for each visible row.
+
+Everything is made of Text objects: names, addresses and reasons are never read as markup.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from xdplb.model import State
+from xdplb.tui.figures import percent, si, sparkline
+from xdplb.tui.listing import Row
+from xdplb.tui.rates import HISTORY, BackendRates, Rate, Rates, Status
+from xdplb.tui.view import Sort, View
+
+STATE_STYLES = {
+    State.UP: "green",
+    State.DOWN: "bold red",
+    State.UNREACHABLE: "bold red",
+    State.CHECKING: "yellow",
+    State.DRAINING: "cyan",
+    State.IDLE: "dim",
+}
+_ORDER = (
+    "backend", "address", "state", "weight", "share", "packets", "bits", "connections", "history", "reason"
+)  # fmt: skip
+_IMPORTANCE = (
+    "backend", "state", "packets", "share", "connections", "bits", "weight", "history", "address", "reason"
+)  # fmt: skip
+_TITLES = {"packets": "pkt/s", "bits": "bit/s", "connections": "conn/s", "share": "share/weight"}
+_WIDTHS = {
+    "state": 11,
+    "weight": 7,
+    "share": 13,
+    "packets": 6,
+    "bits": 6,
+    "connections": 7,
+    "history": 10,
+    "reason": 24,
+}
+_RIGHT = {"weight", "share", "packets", "bits", "connections"}
+_FIGURES = ("packets", "bits", "connections", "history")  # what a service has too
+_SORTED = {
+    Sort.NAME: "backend",
+    Sort.STATE: "state",
+    Sort.WEIGHT: "weight",
+    Sort.PACKETS: "packets",
+    Sort.BITS: "bits",
+    Sort.CONNECTIONS: "connections",
+    Sort.SHARE_ERROR: "share",
+}
+_NAME = 14  # a comfortable width
+_LONGEST_NAME = 24
+
+
+class Cell(NamedTuple):
+    """A piece of a line."""
+
+    text: str
+    style: str = ""
+
+
+Widths = dict[str, int]  # of the columns that are shown, in their order
+
+
+def line(cells: list[Cell], width: int) -> Text:
+    """Return one line of at most `width` cells."""
+    text = Text.assemble(*((clean(text), style) for text, style in cells), no_wrap=True, overflow="crop")
+    text.truncate(width)
+    return text
+
+
+def clean(text: str) -> str:
+    """Return the text with a question mark for each character that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def fit(text: str, width: int) -> str:
+    """Return the text in exactly `width` cells, with an ellipsis if it is cut."""
+    text = clean(text)
+    if cell_len(text) > width > 0:
+        return set_cell_size(text, width - 1) + "…"
+    return set_cell_size(text, width)
+
+
+def fit_columns(status: Status, width: int) -> Widths:
+    """Choose the columns: the important ones first; what is left goes to names, history and reason."""
+    backends = [backend for service in status["services"] for backend in service["backends"]]
+    name = max((cell_len(backend["name"]) for backend in backends), default=0)
+    address = max((len(backend["address"]) for backend in backends), default=0)
+    wanted = _WIDTHS | {"backend": min(max(name, 8), _LONGEST_NAME), "address": max(address, 8)}
+    left, chosen = width, {}
+    for column in _IMPORTANCE:
+        if wanted[column] + 1 <= left:
+            chosen[column] = wanted[column]
+            left -= wanted[column] + 1
+    _widen(chosen, left, {"backend": max(_NAME, name), "history": HISTORY, "reason": width})
+    return {column: chosen[column] for column in _ORDER if column in chosen}
+
+
+def _widen(chosen: Widths, left: int, wishes: Widths) -> None:
+    """Give away the cells that are left, in the order of the wishes."""
+    for column, wish in wishes.items():
+        if column in chosen and left > 0:
+            more = min(left, max(0, wish - chosen[column]))
+            chosen[column] += more
+            left -= more
+
+
+def title_line(widths: Widths, view: View, width: int) -> Text:
+    """Return the line of column titles; an arrow stands at the one that orders the rows."""
+    falls = view.reverse if view.sort is Sort.NAME else not view.reverse
+    titles = []
+    for column, cells in widths.items():
+        title = _TITLES.get(column, column)
+        if column == _SORTED[view.sort]:
+            title += "▼" if falls else "▲"
+        titles.append(title.rjust(cells) if column in _RIGHT else fit(title, cells))
+    return line([Cell(fit(" " + " ".join(titles), width), "reverse")], width)
+
+
+def row_line(row: Row, rates: Rates, widths: Widths, width: int) -> Text:
+    """Return the line of a row."""
+    if row.backend is None:
+        return _service_line(row.service, rates, widths, width)
+    return _backend_line(row.backend, rates.backends[row.service["name"], row.backend["name"]], widths, width)
+
+
+def _backend_line(backend: dict[str, Any], rates: BackendRates, widths: Widths, width: int) -> Text:
+    """Return a backend's line. A reason without a column stands in place of figures that are all 0."""
+    quiet = backend["state"] != State.UP and (rates.rate is None or rates.rate.packets == 0)
+    instead = quiet and "reason" not in widths
+    cells: list[Cell] = []
+    for column, size in widths.items():
+        if instead and column in ("share", *_FIGURES):
+            continue
+        text, style = _cell(column, backend, rates, size)
+        text = text.rjust(size) if column in _RIGHT else fit(text, size)
+        cells += [Cell(" "), Cell(text, style)]
+    if instead:
+        cells += [Cell("  "), Cell(_cut(backend["reason"], width - _used(cells) - 2), _state_style(backend))]
+    return line(cells, width)
+
+
+def _service_line(service: dict[str, Any], rates: Rates, widths: Widths, width: int) -> Text:
+    """Return a service's line: name, how many are up, VIPs, then the sums in the columns of the backends."""
+    figures = [column for column in widths if column in _FIGURES]
+    room = sum(size + 1 for column, size in widths.items() if column not in (*_FIGURES, "reason"))
+    cells: list[Cell] = []
+    for text, style in _service_head(service):
+        cells.append(Cell(_cut(text, room - _used(cells)), style))
+    cells.append(Cell(" " * (room - _used(cells))))
+    sums = rates.services[service["name"]]
+    for column in figures:
+        text, style = _figure(column, sums.rate, sums.history, widths[column])
+        cells.append(Cell(" " + text.rjust(widths[column]), style or "bold"))
+    return line(cells, width)
+
+
+def _service_head(service: dict[str, Any]) -> list[Cell]:
+    """Return what a service's line begins with."""
+    total, up = len(service["backends"]), sum(one["state"] == State.UP for one in service["backends"])
+    style = "green" if up == total else "yellow" if up else "bold red"
+    protocols = {vip.rpartition("/")[2] for vip in service["vips"]}
+    vips = service["vips"]
+    if len(protocols) == 1:  # say it once
+        vips = [vip.rpartition("/")[0] for vip in vips]
+    protocol = protocols.pop() if len(protocols) == 1 else ""
+    return [
+        Cell(service["name"], "bold"),
+        Cell(f" {protocol}" if protocol else ""),
+        Cell(f" {up}/{total} up", style),
+        Cell("  " + " ".join(vips), "bold"),
+    ]
+
+
+def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) -> Cell:
+    """Return what stands in one of a backend's columns."""
+    match column:
+        case "state":
+            return Cell(backend["state"], _state_style(backend))
+        case "share":  # in colour when chance does not explain the difference
+            both = f"{percent(rates.share)} / {percent(rates.weight_share)}"
+            return Cell(both, "yellow" if rates.skewed else "")
+        case "reason":
+            return Cell(backend["reason"], "dim" if backend["state"] == State.UP else _state_style(backend))
+        case "backend":
+            return Cell(backend["name"])
+        case "address" | "weight":
+            return Cell(str(backend[column]))
+    return _figure(column, rates.rate, rates.history, size)
+
+
+def _figure(column: str, rate: Rate | None, history: tuple[float, ...], size: int) -> Cell:
+    """Return one of the figures that change with every second."""
+    if column == "history":
+        return Cell(sparkline(history, size), "blue")
+    return Cell(si(None if rate is None else getattr(rate, column)))
+
+
+def _state_style(backend: dict[str, Any]) -> str:
+    """Return a state's colour."""
+    return STATE_STYLES.get(backend["state"], "")
+
+
+def _cut(text: str, room: int) -> str:
+    """Return the text, shortened if it needs more than `room` cells."""
+    text = clean(text)
+    return fit(text, min(cell_len(text), max(0, room)))
+
+
+def _used(cells: list[Cell]) -> int:
+    """Return how many cells of the screen are taken."""
+    return sum(cell_len(text) for text, _ in cells)
