@@ -1,12 +1,15 @@
-"""What is in `tests/kernel` and `tests/lab`, and whatever asks for a kernel fixture, needs root: marked here."""
+"""Fixtures with a kernel behind them, and the mark on every test that needs one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT_FOLDERS = ("kernel", "lab")
+from tests.rig.xdp import Xdp
+
+ROOT_FIXTURES = {"xdp", "xdp_session", "place", "lab"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -14,7 +17,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
+    lab = Path(__file__).parent / "lab"
     for item in items:
-        if item.path.relative_to(tests).parts[0] in ROOT_FOLDERS:
+        if lab in item.path.parents or ROOT_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(scope="session")
+def xdp_session() -> Iterator[Xdp]:
+    """One compile of the whole program for all packet tests."""
+    xdp = Xdp()
+    yield xdp
+    xdp.close()
+
+
+@pytest.fixture()
+def xdp(xdp_session: Xdp) -> Xdp:
+    """The program with empty tables."""
+    xdp_session.apply(())
+    xdp_session.kernel.zero_verdicts()
+    return xdp_session

@@ -59,9 +59,7 @@ def busy() -> FakeDaemon:
         one["reason"] = f"tcp [{one['address']}]:53 connected in 0.3 ms"
     daemon.services.append(make_service("dns", ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], resolvers))
     daemon.set_state("dns", "ns7", "draining", "an operator asked for no new flows")
-    daemon.set_state(
-        "dns", "ns20", "unreachable", "fd00:0:53::14 does not answer neighbour discovery on eth1"
-    )
+    daemon.set_state("dns", "ns20", "unreachable", "fd00:0:53::14 does not answer neighbour discovery on eth1")
     return daemon
 
 

@@ -32,9 +32,7 @@ def test_rates_appear_with_the_second_answer(daemon: FakeDaemon, display: Displa
     assert "M pkt/s" in shown(display, 101.0)
 
 
-def test_a_daemon_is_gone_when_it_refuses_and_back_when_it_answers(
-    daemon: FakeDaemon, display: Display
-) -> None:
+def test_a_daemon_is_gone_when_it_refuses_and_back_when_it_answers(daemon: FakeDaemon, display: Display) -> None:
     display.refuse()
     assert "no answer from the daemon for 1 s" in shown(display, 101.0)
     assert "no answer from the daemon for 9 s" in shown(display, 109.0)
@@ -58,6 +56,7 @@ def test_a_paused_screen_stands_still_but_measures_on(daemon: FakeDaemon, displa
     assert "- pkt/s" in shown(display, 104.0)
     display.press(["s"])
     assert "sorted by state" in shown(display, 104.0)
+    assert "running 0 s" in shown(display, 104.0)
 
     display.press(["p"])
     assert "running 4 s" in shown(display, 104.0)

@@ -31,10 +31,7 @@ def test_si_has_three_digits_and_a_prefix(value: float | None, shown: str) -> No
 
 
 def test_si_never_needs_more_than_five_characters() -> None:
-    assert (
-        max(len(si(m * 10.0**e)) for m in (1, 9.949, 9.951, 9.9949, 9.9951, 9.99951) for e in range(-3, 21))
-        <= 5
-    )
+    assert max(len(si(m * 10.0**e)) for m in (1, 9.949, 9.951, 9.9949, 9.9951, 9.99951) for e in range(-3, 21)) <= 5
 
 
 def test_few_things_are_counted_exactly() -> None:

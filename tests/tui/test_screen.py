@@ -173,6 +173,7 @@ def test_another_size_is_another_picture(start: Callable[..., Session]) -> None:
     screen = start()
     screen.see("history")
     termios.tcsetwinsize(screen.slave, (60, 200))
+    screen.see("\x1b[2J")
     screen.see("tcp 10.0.12.2:80 connected in 0.2 ms")
     screen.type(CTRL_C)
 

@@ -97,7 +97,7 @@ class Kernel:
         match change:
             case PutBackend(index, row, fresh):
                 if fresh:
-                    self._zero_traffic(index)
+                    self._zero("traffic", index)
                 self._backends[index] = self._backend_leaf(row)
             case PutSlots(entries):
                 slots = self._slots
@@ -163,9 +163,13 @@ class Kernel:
         size = ctypes.sizeof(self._leaf[name]) * self._cpus
         return memoryview(syscall.lookup_array(self._fds[name], entries, size)).cast("Q")
 
-    def _zero_traffic(self, index: int) -> None:
-        zeros = bytes(ctypes.sizeof(self._leaf["traffic"]) * self._cpus)
-        syscall.update(self._fds["traffic"], index.to_bytes(4, "little"), zeros)
+    def zero_verdicts(self) -> None:
+        """Begin counting reasons at 0."""
+        self._zero("verdicts", 0)
+
+    def _zero(self, name: str, index: int) -> None:
+        zeros = bytes(ctypes.sizeof(self._leaf[name]) * self._cpus)
+        syscall.update(self._fds[name], index.to_bytes(4, "little"), zeros)
 
 
 def _write_address(leaf: Any, address: Address) -> None:

@@ -7,13 +7,16 @@ BCC rewrites map accesses only in the text that it is handed, not in files that 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-# In a wheel the sources travel inside the package; in a checkout they are beside it.
-BPF_DIR = next(path for path in (_PACKAGE / "bpf", _PACKAGE.parent / "bpf") if path.is_dir())
+# In a wheel the sources travel inside the package; in a checkout they are beside it. The variable is for those who
+# work on the sources.
+_PLACES = (os.environ.get("XDPLB_BPF_DIR"), _PACKAGE / "bpf", _PACKAGE.parent / "bpf")
+BPF_DIR = next(Path(place) for place in _PLACES if place and Path(place).is_dir())
 
 
 def join(path: Path, seen: set[Path] | None = None) -> str:

@@ -46,9 +46,7 @@ class FakeDaemon:
             shares = weight_shares(service["backends"])
             udp = service["vips"][0].endswith("/udp")
             for number, backend in enumerate(service["backends"]):
-                wave = (
-                    1 + 0.12 * math.sin(self.uptime_s / 2.1 + number) + 0.05 * math.sin(self.uptime_s * 1.7)
-                )
+                wave = 1 + 0.12 * math.sin(self.uptime_s / 2.1 + number) + 0.05 * math.sin(self.uptime_s * 1.7)
                 packets = round(self.packets_per_s * shares[backend["name"]] * wave * seconds)
                 self._send(backend, packets, 0 if udp else packets // _PACKETS_PER_CONNECTION)
         for name, per_s in _VERDICTS.items():

@@ -89,7 +89,7 @@ class _Track:
         self.increments.append((now, packets, connections))
         self.packets += packets
         self.connections += connections
-        while self.increments[0][0] <= now - WINDOW_S and len(self.increments) > 1:
+        while self.increments[0][0] <= now - WINDOW_S:
             _, packets, connections = self.increments.popleft()
             self.packets -= packets
             self.connections -= connections

@@ -151,9 +151,7 @@ def _verdict_lines(status: Status, rates: Rates, width: int, most: int) -> list[
     errors = status["interface"].get("xdp_tx_errors")
     if errors is not None:
         verdicts.insert(0, ("xdp_tx_errors", errors, rates.tx_errors))
-    pieces = [_verdict_cells(*verdict) for verdict in verdicts] or [
-        [Cell("every packet was forwarded", "dim")]
-    ]
+    pieces = [_verdict_cells(*verdict) for verdict in verdicts] or [[Cell("every packet was forwarded", "dim")]]
     lines: list[list[Cell]] = [[]]
     for shown, piece in enumerate(pieces):
         size = sum(cell_len(cell.text) for cell in piece)
@@ -175,9 +173,7 @@ def _verdict_cells(name: str, total: int, per_s: float | None) -> list[Cell]:
 def _keys_line(view: View, width: int) -> Text:
     """Return what can be pressed now, or the filter while it is typed."""
     if view.typing:
-        return line(
-            [Cell("/" + view.filter, "bold"), Cell(" ", "reverse"), Cell("  Enter keeps, Esc drops")], width
-        )
+        return line([Cell("/" + view.filter, "bold"), Cell(" ", "reverse"), Cell("  Enter keeps, Esc drops")], width)
     if view.help:
         return line([Cell("any key: back   q: quit")], width)
     keys = "q quit  s sort  r reverse  / filter  p pause  ? help"

@@ -65,9 +65,7 @@ def run(fetch: Callable[[], Status], interval_s: float = 1.0, seconds: float | N
         return
 
 
-def _show(
-    terminal: Terminal, asker: Asker, display: Display, interval_s: float, ends_at: float | None
-) -> None:
+def _show(terminal: Terminal, asker: Asker, display: Display, interval_s: float, ends_at: float | None) -> None:
     """Paint after everything that happens; and, so that the age grows, when nothing does."""
     decoder = Decoder()
     while not display.view.quit:

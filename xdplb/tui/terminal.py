@@ -94,7 +94,7 @@ class Terminal:
             return b"", signals
         try:
             typed = os.read(self.input, 1024)
-        except OSError:  # EIO, from a terminal that hung up
+        except OSError:  # EIO: in the background, and nobody is left to bring us back
             typed = b""
         return typed, signals if typed else signals + bytes([signal.SIGHUP])
 

@@ -77,8 +77,8 @@ class View:
             "home": -self.rows,
             "end": self.rows,
         }
-        if not self.typing:  # there, letters are letters
-            steps |= {"k": -1, "j": 1, "g": -self.rows, "G": self.rows}
+        letters = {"k": "up", "j": "down", "g": "home", "G": "end"}
+        key = letters.get(key, key)
         if key not in steps:
             return None
         return replace(self, top=self.top + steps[key]).fit(self.rows, self.page)

@@ -1,0 +1,1 @@
+"""Tests: same names as the code; `rig` holds what they stand on."""

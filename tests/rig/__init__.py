@@ -1,0 +1,1 @@
+"""What the tests stand on: packets, a program without a network, a model of its way, a network."""

@@ -1,0 +1,96 @@
+"""The loaded program without a network: one frame in, action and frame out (BPF_PROG_TEST_RUN)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from enum import IntEnum
+from typing import Any
+
+from scapy.layers.l2 import Ether
+
+from tests.rig.packets import hop
+from xdplb.dataplane import loader, syscall
+from xdplb.dataplane.kernel import Kernel
+from xdplb.dataplane.plane import Spec
+from xdplb.desired import DesiredService, Health, Overrides, desire
+from xdplb.model import Config
+from xdplb.reconcile import reconcile
+from xdplb.tables import Capacity
+
+SPEC = Spec(
+    vip4=True,
+    vip6=True,
+    outer4=True,
+    outer6=True,
+    capacity=Capacity(rows_bits=8, slots=8192, backends=256),
+    seed=0x123456789ABCDEF0,
+    hash_key=0x0FEDCBA987654321,
+)
+
+
+class Action(IntEnum):
+    """enum xdp_action."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+def desired(config: Config, overrides: Overrides | None = None, down: set[str] | None = None) -> Any:
+    """The desired state when everything is reachable and all backends but `down` are up."""
+    hops = {b.address: hop(b.address.version) for s in config.services for b in s.backends}
+    health = {
+        (s.name, b.name): Health(b.name not in (down or set()), "") for s in config.services for b in s.backends
+    }
+    return desire(config, overrides or Overrides(), health, hops)
+
+
+class Xdp:
+    """A program with tables of its own, in pins of its own."""
+
+    def __init__(self, spec: Spec = SPEC, name: str | None = None) -> None:
+        self.place = loader.Place(name or f"test-{os.getpid()}")
+        self.place.make()
+        self.kernel = Kernel(self.place, spec)
+        self.fd = syscall.get(self.kernel.pinned.program)
+
+    def serve(self, config: Config, down: set[str] | None = None) -> tuple[DesiredService, ...]:
+        """Make the tables say this, and nothing else; counters begin at 0."""
+        services: tuple[DesiredService, ...] = desired(config, down=down)
+        self.apply(())
+        self.kernel.zero_verdicts()
+        self.apply(services)
+        return services
+
+    def apply(self, services: tuple[DesiredService, ...]) -> int:
+        """Reconcile the tables."""
+        spec = self.kernel.spec
+        return self.kernel.apply(reconcile(services, self.kernel.tables(), spec.capacity, spec.seed))
+
+    def run(self, packet: Any) -> tuple[Action, Any]:
+        """Send one frame through; returns the action and the frame, parsed."""
+        action, left = self.run_bytes(bytes(packet))
+        return action, Ether(left)
+
+    def run_bytes(self, packet: bytes) -> tuple[Action, bytes]:
+        """Send raw bytes through; the kernel wants at least 14."""
+        action, left, _ = syscall.test_run(self.fd, packet)
+        return Action(action), left
+
+    def reasons(self) -> dict[str, int]:
+        """The reasons that were counted."""
+        return {name: count for name, count in self.kernel.verdicts().items() if count}
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        os.close(self.fd)
+        self.kernel.close()
+        self.place.remove()
+
+
+def spec_with(**fields: Any) -> Spec:
+    """The usual constants but for these."""
+    return replace(SPEC, **fields)

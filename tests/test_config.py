@@ -1,0 +1,99 @@
+"""What a file may say, and that every error names the key, the value and the fix."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from xdplb.config import parse_config, read_config
+from xdplb.errors import ConfigError
+from xdplb.model import Check, Mode, Protocol, Vip
+
+HEAD = '[balancer]\ninterface = "eth0"\n'
+WEB = '[[service]]\nname = "web"\nvips = ["192.0.2.10:80"]\n'
+ONE = 'backends = [{ name = "b1", address = "10.0.0.1"%s }]\n'
+
+
+def test_quickstart_is_read() -> None:
+    config = read_config(Path(__file__).parent.parent / "examples/quickstart.toml")
+
+    assert config.balancer.mode is Mode.NATIVE
+    (web,) = config.services
+    assert web.vips == (Vip(ip_address("10.9.9.9"), 80), Vip(ip_address("fd00:9::9"), 80))
+    assert [b.name for b in web.backends] == ["b1", "b2", "b3"]
+
+
+def test_what_is_left_out_has_a_documented_value() -> None:
+    (web,) = parse_config(HEAD + WEB + 'backends = [{ address = "10.0.0.1" }]').services
+
+    assert web.check == Check(port=80, interval_s=2.0, timeout_s=1.0, rise=2, fall=3)
+    assert (web.backends[0].name, web.backends[0].weight) == ("10.0.0.1", 100)
+
+
+def test_udp_service_has_no_check_unless_told_which_port() -> None:
+    udp = '[[service]]\nname = "dns"\nprotocol = "udp"\nvips = ["192.0.2.10:53"]\n'
+
+    assert parse_config(HEAD + udp).services[0].check is None
+    assert parse_config(HEAD + udp + "check = { port = 53 }").services[0].check == Check(port=53)
+
+
+def test_two_protocols_may_share_address_and_port() -> None:
+    udp = '[[service]]\nname = "quic"\nprotocol = "udp"\nvips = ["192.0.2.10:80"]\n'
+
+    assert parse_config(HEAD + WEB + udp).services[1].vips[0].protocol is Protocol.UDP
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", 'balancer: the file is empty; start with [balancer] and interface = "eth0"'),
+        ("hello", "syntax: is not TOML: Expected '=' after a key"),
+        (HEAD, "service: there is none; add a [[service]]"),
+        (WEB, "balancer: missing; add it"),
+        ("[balancer]\n" + WEB, "balancer.interface: missing; add it"),
+        ('[balancer]\ninterface = "a b"\n' + WEB, "balancer.interface: 'a b' is no interface name; see `ip link`"),
+        (HEAD + 'mode = "fast"\n' + WEB, "balancer.mode: 'fast' is not known; give one of"),
+        (HEAD + 'source4 = "fd00::1"\n' + WEB, "balancer.source4: 'fd00::1' is of the other family; give an IPv4"),
+        (HEAD + WEB + "wieght = 3", "service.web.wieght: unknown key; known here: name, vips"),
+        (HEAD + WEB + 'backends = [{ adress = "10.0.0.1" }]', "service.web.backends.1.adress: unknown key; did you mean"),
+        (HEAD + WEB + 'backends = [{ address = "10.0.0" }]', "'10.0.0' is no IP address; give an IPv4 or IPv6 address"),
+        (HEAD + WEB + 'backends = [{ address = "127.0.0.1" }]', "'127.0.0.1' is not the address of one host"),
+        (HEAD + WEB + 'backends = [{ address = "::ffff:10.0.0.1" }]', "is IPv4-mapped or scoped"),
+        (HEAD + WEB + ONE % ", weight = -1", "service.web.backends.b1.weight: -1 is out of range; give 0 to 65535"),
+        (HEAD + WEB + ONE % ", weight = 1000000000", "backends.b1.weight: 1000000000 is out of range; give 0 to 65535"),
+        (HEAD + WEB + ONE % ", weight = 1e9", "backends.b1.weight: 1000000000"),
+        (HEAD + WEB + ONE % ', weight = "heavy"', "service.web.backends.b1.weight: 'heavy' has the wrong type; give a whole"),
+        (HEAD + WEB + 'backends = "b1"', "service.web.backends: 'b1' has the wrong type; give a list"),
+        (HEAD + WEB + WEB, "service: two have the name 'web'; each name must be different"),
+        (HEAD + WEB + WEB.replace("web", "b"), "service.b.vips: 192.0.2.10:80/tcp: service 'web' has it already"),
+        (HEAD + WEB.replace(":80", ""), "service.web.vips: '192.0.2.10' is not an address with a port; write"),
+        (HEAD + WEB.replace(":80", ":70000"), "service.web.vips: 70000 is out of range; give 1 to 65535"),
+        (HEAD + WEB.replace("192.0.2.10", "2001:db8::1"), "write \"192.0.2.10:80\" or \"[2001:db8::10]:80\""),
+        (HEAD + WEB.replace('["192.0.2.10:80"]', "[]"), "service.web.vips: there is none"),
+        (HEAD + WEB.replace('"web"', '"w/b"'), "'w/b' is no name; use letters, digits"),
+        (HEAD + WEB + 'backends = [{ address = "192.0.2.10" }]', "192.0.2.10 is a VIP; give the backend's own address"),
+        (HEAD + WEB + 'backends = [{ address = "10.0.0.1" }, { address = "10.0.0.1", name = "x" }]', "two have the address"),
+        (HEAD + WEB + 'check = { kind = "icmp" }', "service.web.check.kind: 'icmp' is not known"),
+        (HEAD + WEB + "check = { interval_s = 0 }", "service.web.check.interval_s: 0.0 is out of range"),
+        (HEAD + WEB + "check = { rise = 1.5 }", "service.web.check.rise: 1.5 has the wrong type; give a whole number"),
+        (HEAD + WEB + "ring_size = 0", "service.web.ring_size: 0 is out of range"),
+    ],
+)
+def test_error_names_key_value_and_fix(text: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text)
+    assert error in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", "directory"])
+def test_unreadable_file_is_a_plain_error(tmp_path: Path, content: bytes | str | None) -> None:
+    path = tmp_path / "x.toml"
+    if content == "directory":
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"x\.toml"):
+        read_config(path)

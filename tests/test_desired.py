@@ -1,0 +1,117 @@
+"""What should be true, from the file, the operators, the checks and the network."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from tests.rig.packets import BACKENDS4, config, hop, service
+from xdplb.desired import (
+    Health,
+    Overrides,
+    add_backend,
+    desire,
+    drain_backend,
+    keys_of,
+    overrides_to_json,
+    remove_backend,
+)
+from xdplb.errors import ConfigError
+from xdplb.model import Backend, Check, State
+
+ONE, TWO, THREE = BACKENDS4
+CONFIG = config(service(check=Check(80)), service("api", backends=[ONE], check=Check(80)))
+HOPS = {b.address: hop(4) for b in BACKENDS4}
+UP = {("web", b.name): Health(True, "fine") for b in BACKENDS4} | {("api", ONE.name): Health(True, "fine")}
+
+
+def states(overrides: Overrides, health: dict[tuple[str, str], Health], hops: dict[object, object]) -> dict[str, str]:
+    web = desire(CONFIG, overrides, health, hops)[0]  # type: ignore[arg-type]
+    return {b.backend.name: f"{b.state}" for b in web.backends}
+
+
+def test_each_state_has_its_cause() -> None:
+    health = UP | {("web", ONE.name): Health(False, "tcp refused")}
+    del health["web", TWO.name]
+    hops = {**HOPS, THREE.address: "no route"}
+
+    web = desire(CONFIG, Overrides(), health, hops)[0]  # type: ignore[arg-type]
+
+    assert [(b.state, b.reason) for b in web.backends] == [
+        (State.DOWN, "tcp refused"),
+        (State.CHECKING, "not probed yet"),
+        (State.UNREACHABLE, "no route"),
+    ]
+    assert web.backends[2].row is None
+
+
+def test_draining_and_weight_0_keep_the_row_and_get_no_new_flows() -> None:
+    overrides = Overrides(draining={("web", ONE.name)})
+    assert states(overrides, UP, dict(HOPS))[ONE.name] == "draining"
+    idle = config(service(backends=[Backend("z", ONE.address, weight=0)], check=None))
+    (web,) = desire(idle, Overrides(), {}, HOPS)  # type: ignore[arg-type]
+    assert web.backends[0].state is State.IDLE
+    assert web.backends[0].row is not None
+
+
+def test_a_backend_that_is_down_stays_down_while_draining() -> None:
+    overrides = Overrides(draining={("web", ONE.name)})
+    assert states(overrides, UP | {("web", ONE.name): Health(False, "")}, dict(HOPS))[ONE.name] == "down"
+
+
+def test_identity_goes_with_service_name_and_address_not_with_the_place_in_the_file() -> None:
+    one, two = (desire(c, Overrides(), UP, HOPS)[0] for c in (CONFIG, config(service(backends=[TWO, ONE]))))  # type: ignore[arg-type]
+    assert {b.identity for b in two.backends} <= {b.identity for b in one.backends}
+
+
+def test_add_and_remove_are_remembered_as_differences() -> None:
+    overrides, new = Overrides(), Backend("new", ip_address("10.0.99.2"))
+
+    add_backend(CONFIG, overrides, "web", new)
+    assert overrides.describe() == ["backend web/new added"]
+    assert remove_backend(CONFIG, overrides, "new", None) == [("web", "new")]
+    assert overrides == Overrides()
+
+    assert remove_backend(CONFIG, overrides, ONE.name, None) == [("web", ONE.name), ("api", ONE.name)]
+    assert overrides.describe() == [f"backend api/{ONE.name} removed", f"backend web/{ONE.name} removed"]
+    add_backend(CONFIG, overrides, "web", ONE)
+    assert [b for s, b in keys_of(CONFIG.services, overrides) if s.name == "web"] == list(BACKENDS4)
+
+
+def test_a_removed_backend_may_come_back_with_another_address() -> None:
+    overrides, moved = Overrides(), Backend(ONE.name, ip_address("10.0.99.2"))
+    remove_backend(CONFIG, overrides, ONE.name, "web")
+
+    service_ = add_backend(CONFIG, overrides, "web", moved)
+
+    assert service_.backends == (TWO, THREE, moved)
+
+
+def test_drain_reaches_every_service_or_one() -> None:
+    overrides = Overrides()
+    assert drain_backend(CONFIG, overrides, ONE.name, None, drain=True) == [("web", ONE.name), ("api", ONE.name)]
+    drain_backend(CONFIG, overrides, ONE.name, "api", drain=False)
+    assert overrides.draining == {("web", ONE.name)}
+    copy = overrides.copy()
+    copy.draining.clear()
+    assert overrides_to_json(overrides)["draining"] == [("web", ONE.name)]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda o: add_backend(CONFIG, o, "nope", TWO), "service: there is no service 'nope'; the services are: web, api"),
+        (lambda o: add_backend(CONFIG, o, "web", TWO), "name: service 'web' has a backend 'four12'; choose another"),
+        (lambda o: add_backend(CONFIG, o, "web", Backend("x", TWO.address)), "address: 10.0.12.2 is backend 'four12'"),
+        (lambda o: add_backend(CONFIG, o, "web", Backend("x", ip_address("192.0.2.10"))), "is a VIP of the service"),
+        (lambda o: remove_backend(CONFIG, o, "nope", None), "there is no backend 'nope' in any service; see"),
+        (lambda o: drain_backend(CONFIG, o, TWO.name, "api", True), "there is no backend 'four12' in service 'api'"),
+    ],
+)
+def test_a_wrong_change_is_refused_and_changes_nothing(change: object, error: str) -> None:
+    overrides = Overrides()
+    with pytest.raises(ConfigError) as caught:
+        change(overrides)  # type: ignore[operator]
+    assert error in str(caught.value)
+    assert overrides == Overrides()

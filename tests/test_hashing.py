@@ -1,0 +1,56 @@
+"""Names and hashes: the same everywhere, spread evenly. That C computes the same, `tests/bpf` shows packet by packet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import ip_address
+
+from xdplb import hashing
+from xdplb.model import Protocol, Vip
+
+WEB4, WEB6 = Vip(ip_address("192.0.2.10"), 80), Vip(ip_address("2001:db8::10"), 80)
+KEY = 0x0123456789ABCDEF
+
+
+def test_words_are_the_mapped_address_in_memory_order() -> None:
+    assert hashing.mapped(ip_address("192.0.2.10")).hex() == "00000000000000000000ffffc000020a"
+    assert hashing.words(ip_address("192.0.2.10")) == (0, 0x0A0200C0FFFF0000)
+    assert hashing.port_word(80) == 0x5000
+
+
+def test_results_never_change() -> None:
+    """Frozen: another value would move every flow of every box at an upgrade."""
+    assert hashing.hash_flow(ip_address("198.51.100.7"), 4000, WEB4, KEY) == 0xFC0C70BF
+    assert hashing.hash_flow(ip_address("2001:db8:c::7"), 4000, WEB6, KEY) == 0x70EEEFD7
+    assert hashing.vip_rows(WEB4, KEY, 12) == (653, 1456)
+    assert hashing.identity("service", "web") == 0xC9DD7EE9CC4A9734
+    assert hashing.key_from("secret") == 0x9A43BBD1DC743A73
+
+
+def test_key_protocol_port_and_address_all_matter() -> None:
+    client = ip_address("198.51.100.7")
+    udp = Vip(WEB4.address, 80, Protocol.UDP)
+    flows = {
+        hashing.hash_flow(client, 4000, WEB4, KEY),
+        hashing.hash_flow(client, 4000, WEB4, KEY + 1),
+        hashing.hash_flow(client, 4001, WEB4, KEY),
+        hashing.hash_flow(client, 4000, udp, KEY),
+        hashing.hash_flow(ip_address("198.51.100.8"), 4000, WEB4, KEY),
+    }
+    assert len(flows) == 5
+
+
+def test_neighbouring_ports_spread_over_all_slots() -> None:
+    slots = Counter(
+        hashing.slot_of(hashing.hash_flow(ip_address(f"198.51.100.{host}"), port, WEB4, KEY), 64)
+        for host in range(1, 33)
+        for port in range(1024, 2048)
+    )
+    assert len(slots) == 64
+    assert max(slots.values()) < 1.3 * min(slots.values())
+
+
+def test_both_rows_of_a_vip_are_in_the_table_and_mostly_apart() -> None:
+    rows = [hashing.vip_rows(Vip(ip_address(n), 443), KEY, 10) for n in range(0x0A000001, 0x0A000401)]
+    assert all(0 <= row < 1024 for pair in rows for row in pair)
+    assert sum(first == second for first, second in rows) < 10

@@ -1,0 +1,218 @@
+"""Changes: few, in a safe order, and none where all is right. Kernel and fake must answer alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rig.packets import BACKENDS4, BACKENDS6, CLIENT4, config, dns, hop, service
+from xdplb import hashing
+from xdplb.dataplane.fake import Fake
+from xdplb.dataplane.plane import Spec
+from xdplb.desired import DesiredService, Health, Overrides, desire
+from xdplb.model import Backend, Config, Service, Vip
+from xdplb.reconcile import NoRoom, needed, reconcile
+from xdplb.tables import (
+    Capacity,
+    Change,
+    ClearBackend,
+    ClearService,
+    PutBackend,
+    PutService,
+    PutSlots,
+    Tables,
+    entries_written,
+)
+
+SMALL = Capacity(rows_bits=6, slots=16384, backends=64)
+SPEC = Spec(True, True, True, True, SMALL, seed=0x9E3779B97F4A7C15, hash_key=99)
+
+
+def desired(config_: Config, down: frozenset[str] = frozenset(), lost: frozenset[str] = frozenset()) -> tuple[DesiredService, ...]:
+    """All backends reachable but `lost` and up but `down`."""
+    backends = [(s.name, b) for s in config_.services for b in s.backends]
+    hops = {b.address: "gone" if b.name in lost else hop(b.address.version) for _, b in backends}
+    health = {(s, b.name): Health(b.name not in down, "") for s, b in backends}
+    return desire(config_, Overrides(), health, hops)
+
+
+def bring(fake: Fake, services: tuple[DesiredService, ...]) -> list[Change]:
+    changes = reconcile(services, fake.tables(), fake.spec.capacity, fake.spec.seed)
+    assert fake.apply(changes) == entries_written(changes)
+    return changes
+
+
+def test_second_time_there_is_nothing_to_do() -> None:
+    fake, services = Fake(SPEC), desired(config(service(), dns(BACKENDS6)))
+
+    assert bring(fake, services)
+    assert bring(fake, services) == []
+
+
+def test_first_changes_come_in_make_before_break_order() -> None:
+    kinds = [type(change) for change in bring(Fake(SPEC), desired(config()))]
+
+    assert kinds == [PutBackend] * 3 + [PutSlots] + [PutService] * 2
+
+
+def test_adding_a_backend_writes_its_row_then_its_slots_and_no_more() -> None:
+    fake = Fake(SPEC)
+    bring(fake, desired(config(service(backends=BACKENDS4[:2]))))
+
+    changes = bring(fake, desired(config(service(backends=BACKENDS4))))
+
+    assert [type(change) for change in changes] == [PutBackend, PutSlots]
+    slots = changes[1]
+    assert isinstance(slots, PutSlots)
+    assert 1024 / 3 * 0.9 < len(slots.entries) < 1024 / 3 * 1.6
+
+
+def test_a_backend_that_goes_down_moves_exactly_its_own_slots() -> None:
+    fake = Fake(SPEC)
+    bring(fake, desired(config()))
+    before = list(fake.slots)
+    index = next(i for i, row in fake.backends.items() if row.address == BACKENDS4[1].address)
+
+    bring(fake, desired(config(), down=frozenset({BACKENDS4[1].name})))
+
+    moved = {slot for slot, (a, b) in enumerate(zip(before, fake.slots, strict=True)) if a != b}
+    assert moved == {slot for slot, owner in enumerate(before) if owner == index}
+    bring(fake, desired(config()))
+    assert fake.slots == before
+
+
+def test_an_unreachable_backend_keeps_its_row_and_gets_no_slot() -> None:
+    fake = Fake(SPEC)
+    bring(fake, desired(config()))
+
+    changes = bring(fake, desired(config(), lost=frozenset({BACKENDS4[0].name})))
+
+    assert [type(change) for change in changes] == [PutSlots]
+    assert len(fake.backends) == 3
+
+
+def test_removing_a_service_takes_its_vips_then_its_slots_then_its_backends() -> None:
+    fake = Fake(SPEC)
+    bring(fake, desired(config(service(), dns(BACKENDS6))))
+
+    changes = bring(fake, desired(config(service())))
+
+    assert [type(change) for change in changes] == [ClearService] * 2 + [PutSlots] + [ClearBackend] * 3
+    assert set(fake.slots) == {0, *fake.backends}
+
+
+def test_a_vip_that_goes_to_another_service_is_never_without_a_row() -> None:
+    fake = Fake(SPEC)
+    one, other = service("one"), service("other", backends=BACKENDS6, vips=(Vip(ip_address("192.0.2.99"), 80),))
+    bring(fake, desired(config(one, other)))
+    swapped = (replace(one, vips=other.vips), replace(other, vips=one.vips))
+
+    for change in reconcile(desired(config(*swapped)), fake.tables(), SMALL, SPEC.seed):
+        fake.apply([change])
+        for vip in (*one.vips, *other.vips):
+            assert fake.find_service(vip) is not None
+
+
+def test_a_next_hop_with_a_new_mac_changes_one_row() -> None:
+    fake, services = Fake(SPEC), desired(config())
+    bring(fake, services)
+    first = services[0].backends[0]
+    assert first.row is not None
+    moved = replace(first, row=replace(first.row, ethernet=bytes(14)))
+    changed = (replace(services[0], backends=(moved, *services[0].backends[1:])),)
+
+    (change,) = bring(fake, changed)
+
+    assert isinstance(change, PutBackend)
+    assert not change.fresh
+
+
+def test_tables_without_room_say_so_and_are_not_touched() -> None:
+    many = [Backend(f"b{n}", ip_address(0x0A000000 + n)) for n in range(1, 100)]
+    with pytest.raises(NoRoom, match="64 backends"):
+        reconcile(desired(config(service(backends=many))), Tables(slots=[0] * 16384), SMALL, 1)
+    with pytest.raises(NoRoom, match="slots"):
+        reconcile(desired(config(service(ring_size=20000))), Tables(slots=[0] * 16384), SMALL, 1)
+
+
+def test_needed_room_grows_with_what_is_configured() -> None:
+    many = [Backend(f"b{n}", ip_address(0x0A000000 + n)) for n in range(1, 5001)]
+
+    room = needed(desired(config(service(backends=many))))
+
+    assert room.backends >= 10001
+    assert room.slots >= 2 * 500_000
+    assert needed(desired(config())) == Capacity()
+
+
+def test_five_hundred_vips_find_their_rows() -> None:
+    vips = tuple(Vip(ip_address(0xC0000200 + n), 80) for n in range(500))
+    capacity = Capacity(rows_bits=11, slots=16384, backends=64)
+    fake = Fake(replace(SPEC, capacity=capacity))
+
+    bring(fake, desired(config(service(vips=vips))))
+
+    assert all(fake.find_service(vip) for vip in vips)
+
+
+BACKENDS = [*BACKENDS4, *BACKENDS6]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[DesiredService, ...]:
+    """Any set of up to three services with any backends, any of which may be down or lost."""
+    names = draw(st.sets(st.sampled_from(["web", "api", "dns"]), min_size=1))
+    free = [Vip(ip_address(f"192.0.2.{n}"), 80) for n in range(1, 13)]
+    services: list[Service] = []
+    for name in sorted(names):
+        vips = draw(st.sets(st.sampled_from(free), min_size=1, max_size=4))
+        free = [vip for vip in free if vip not in vips]
+        backends = draw(st.lists(st.sampled_from(BACKENDS), unique=True))
+        weighed = [replace(b, weight=draw(st.sampled_from([0, 1, 100]))) for b in backends]
+        size = draw(st.sampled_from([64, 256]))
+        services.append(service(name, backends=weighed, vips=tuple(sorted(vips, key=str)), ring_size=size))
+    able = st.frozensets(st.sampled_from([b.name for b in BACKENDS]))
+    return desired(config(*services), draw(able), draw(able))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(worlds(), min_size=1, max_size=5))
+def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
+    """Any sequence of changes ends where a fresh start from the last one gets: every flow has the same backend."""
+    warm, cold = Fake(SPEC), Fake(SPEC)
+    for services in history:
+        bring(warm, services)
+    bring(cold, history[-1])
+
+    assert {row.identity for row in warm.backends.values()} >= {row.identity for row in cold.backends.values()}
+    for vip in (Vip(ip_address(f"192.0.2.{n}"), 80) for n in range(1, 13)):
+        for port in range(50):
+            a, b = (fake.steer(ip_address(CLIENT4), port, vip) for fake in (warm, cold))
+            assert (a if isinstance(a, str) else a.identity) == (b if isinstance(b, str) else b.identity)
+    assert bring(warm, history[-1]) == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds(), worlds())
+def test_at_every_step_a_known_vip_leads_to_a_written_backend(
+    before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]
+) -> None:
+    """Between two changes the tables may be half old, half new, but never point at nothing."""
+    fake = Fake(SPEC)
+    bring(fake, before)
+    kept = {vip for s in before for vip in s.vips} & {vip for s in after for vip in s.vips}
+    for change in reconcile(after, fake.tables(), SMALL, SPEC.seed):
+        fake.apply([change])
+        for vip in kept:
+            assert fake.find_service(vip) is not None
+        for index in set(fake.slots) - {0}:
+            assert index in fake.backends
+
+
+def test_identities_do_not_meet() -> None:
+    names = {hashing.identity("backend", f"s{s}", f"b{b}", "10.0.0.1") for s in range(100) for b in range(100)}
+    assert len(names) == 10_000
