@@ -56,7 +56,7 @@ static __always_inline int encap6(struct xdp_md *ctx, struct packet *p)
 	const struct backend *to = p->backend;
 	__u32 protocol = p->inner6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	/* The flow label spreads flows over paths and queues (RFC 6438). */
-	__u32 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->hash & 0xfffff));
+	__u32 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->fingerprint >> 32 & 0xfffff));
 	__u32 second = bpf_htons(p->inner_bytes) | protocol << 16 | OUTER_TTL << 24;
 	void *outer = push(ctx, p, sizeof(struct ipv6hdr));
 

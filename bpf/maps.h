@@ -27,17 +27,18 @@ struct service {
 };
 
 /* One slot of a ring. An array's elements take 8 bytes even when they hold 4, so the backend before the last
- * change has its place in the same word, for slots whose flows are to stay where they are.
+ * change has its place in the same word, and both change in one store.
  */
 struct slot {
 	__u32 backend; /* index; 0 = none */
-	__u32 previous; /* 0 = settled */
+	__u32 previous; /* 0 = settled; else the slot is moving: its older flows still go there (steer.h) */
 };
 
 /* One backend of one service: everything that goes in front of the inner packet. */
 struct backend {
 	__u8 ethernet[14]; /* header, ready to copy */
-	__u16 outer; /* 4 or 6: family of the outer header; 0 = row not in use */
+	__u8 outer; /* 4 or 6: family of the outer header */
+	__u8 up; /* 0: flows may not be kept here */
 	struct address source; /* of the outer header */
 	struct address address; /* the backend: destination of the outer header */
 	__u32 checksum; /* of an outer IPv4 header without protocol, traffic class and length; not folded */
@@ -69,5 +70,6 @@ BPF_TABLE_PINNED("array", __u32, struct service, services, 1 << ROWS_BITS, PIN_D
 		 BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct slot, slots, SLOTS, PIN_DIR "/slots", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/backends", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("lru_hash", __u64, __u32, born, 1 << 16, PIN_DIR "/born"); /* fingerprint -> backend */
 BPF_TABLE_PINNED("percpu_array", __u32, struct traffic, traffic, BACKENDS, PIN_DIR "/traffic");
 BPF_TABLE_PINNED("percpu_array", __u32, struct verdicts, verdicts, 1, PIN_DIR "/verdicts");

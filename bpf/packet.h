@@ -23,7 +23,7 @@ struct packet {
 	__u32 traffic_class; /* DSCP and ECN */
 	bool inner6;
 	bool opens; /* a TCP SYN without ACK: a new connection */
-	__u32 hash;
+	__u64 fingerprint; /* hash of the flow, whole; its upper half picks the slot */
 	__u32 index; /* of `backend` */
 	const struct service *service;
 	const struct backend *backend;

@@ -1,11 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* steer.h - third stage: which backend gets this packet?
  *
- * The flow's hash picks a slot of the service's ring, the slot names the backend: no state per flow.
+ * The flow's hash picks a slot of the service's ring, the slot names the backend: no state per flow. Only in a slot that
+ * is moving, flows are remembered.
  */
 #pragma once
 
 #include "packet.h"
+
+/* A moving slot changed its backend not long ago. A new flow (SYN) goes to the new one, and that is remembered; any
+ * other packet goes where its flow was remembered, or else where the slot's flows went before. A backend that is down
+ * keeps nothing. So no flow of a live backend breaks, as long as the slot is moving.
+ */
+static __always_inline __u32 keep_flow(const struct packet *p, const struct slot *slot)
+{
+	__u64 fingerprint = p->fingerprint;
+	__u32 index = slot->backend;
+
+	if (p->opens) {
+		born.update(&fingerprint, &index);
+		return index;
+	}
+	__u32 *kept = born.lookup(&fingerprint);
+
+	index = kept ? *kept : slot->previous;
+	const struct backend *backend = backends.lookup(&index);
+
+	return backend && backend->up ? index : slot->backend;
+}
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
 {
@@ -16,7 +38,7 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 /* Keyed, so that nobody outside can choose ports that meet in one slot; 64 bits at a time. As `hash_flow` in
  * xdplb/hashing.py.
  */
-static __always_inline __u32 hash_flow(const struct packet *p)
+static __always_inline __u64 hash_flow(const struct packet *p)
 {
 	const struct flow *flow = &p->flow;
 	__u64 hash = HASH_KEY;
@@ -28,22 +50,22 @@ static __always_inline __u32 hash_flow(const struct packet *p)
 	hash = mix(hash, flow->source.low);
 	hash = (hash ^ flow->destination.low ^ flow->ports ^ (__u64)flow->protocol << 40) *
 	       0xd6e8feb86659fd93ULL;
-	return hash >> 32;
+	return hash;
 }
 
 static __always_inline int steer(struct packet *p)
 {
 	__u64 ring_size = p->service->ring_size;
 
-	p->hash = hash_flow(p);
-	__u32 index = p->service->ring_offset + (__u32)(p->hash * ring_size >> 32);
+	p->fingerprint = hash_flow(p);
+	__u32 index = p->service->ring_offset + (__u32)((p->fingerprint >> 32) * ring_size >> 32);
 	const struct slot *slot = slots.lookup(&index);
 
 	if (!slot || !slot->backend)
 		return END(dropped_no_backend, XDP_DROP);
-	p->index = slot->backend;
+	p->index = slot->previous ? keep_flow(p, slot) : slot->backend;
 	p->backend = backends.lookup(&p->index);
-	if (!p->backend || !p->backend->outer)
+	if (!p->backend)
 		return END(dropped_no_backend, XDP_DROP);
 	return NEXT;
 }

@@ -9,7 +9,7 @@ import pytest
 
 from tests.rig.xdp import Xdp
 
-ROOT_FIXTURES = {"xdp", "xdp_session", "place", "lab"}
+ROOT_FIXTURES = {"xdp", "xdp_session", "place", "lab", "agent"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,9 +31,9 @@ def xdp_session() -> Iterator[Xdp]:
     xdp.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def xdp(xdp_session: Xdp) -> Xdp:
     """The program with empty tables."""
     xdp_session.apply(())
-    xdp_session.kernel.zero_verdicts()
+    xdp_session.forget()
     return xdp_session

@@ -9,6 +9,7 @@ import pytest
 from tests.rig.packets import BACKENDS4, config, hop, service
 from xdplb.desired import (
     Health,
+    Hop,
     Overrides,
     add_backend,
     desire,
@@ -18,25 +19,25 @@ from xdplb.desired import (
     remove_backend,
 )
 from xdplb.errors import ConfigError
-from xdplb.model import Backend, Check, State
+from xdplb.model import Address, Backend, Check, State
 
 ONE, TWO, THREE = BACKENDS4
 CONFIG = config(service(check=Check(80)), service("api", backends=[ONE], check=Check(80)))
-HOPS = {b.address: hop(4) for b in BACKENDS4}
+HOPS: dict[Address, Hop] = {b.address: hop(4) for b in BACKENDS4}
 UP = {("web", b.name): Health(True, "fine") for b in BACKENDS4} | {("api", ONE.name): Health(True, "fine")}
 
 
-def states(overrides: Overrides, health: dict[tuple[str, str], Health], hops: dict[object, object]) -> dict[str, str]:
-    web = desire(CONFIG, overrides, health, hops)[0]  # type: ignore[arg-type]
+def states(overrides: Overrides, health: dict[tuple[str, str], Health], hops: dict[Address, Hop]) -> dict[str, str]:
+    web = desire(CONFIG, overrides, health, hops)[0]
     return {b.backend.name: f"{b.state}" for b in web.backends}
 
 
 def test_each_state_has_its_cause() -> None:
     health = UP | {("web", ONE.name): Health(False, "tcp refused")}
     del health["web", TWO.name]
-    hops = {**HOPS, THREE.address: "no route"}
+    hops: dict[Address, Hop | str] = {**HOPS, THREE.address: "no route"}
 
-    web = desire(CONFIG, Overrides(), health, hops)[0]  # type: ignore[arg-type]
+    web = desire(CONFIG, Overrides(), health, hops)[0]
 
     assert [(b.state, b.reason) for b in web.backends] == [
         (State.DOWN, "tcp refused"),
@@ -101,7 +102,10 @@ def test_drain_reaches_every_service_or_one() -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (lambda o: add_backend(CONFIG, o, "nope", TWO), "service: there is no service 'nope'; the services are: web, api"),
+        (
+            lambda o: add_backend(CONFIG, o, "nope", TWO),
+            "service: there is no service 'nope'; the services are: web, api",
+        ),
         (lambda o: add_backend(CONFIG, o, "web", TWO), "name: service 'web' has a backend 'four12'; choose another"),
         (lambda o: add_backend(CONFIG, o, "web", Backend("x", TWO.address)), "address: 10.0.12.2 is backend 'four12'"),
         (lambda o: add_backend(CONFIG, o, "web", Backend("x", ip_address("192.0.2.10"))), "is a VIP of the service"),

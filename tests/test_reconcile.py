@@ -26,13 +26,16 @@ from xdplb.tables import (
     PutSlots,
     Tables,
     entries_written,
+    slot_backends,
 )
 
 SMALL = Capacity(rows_bits=6, slots=16384, backends=64)
 SPEC = Spec(True, True, True, True, SMALL, seed=0x9E3779B97F4A7C15, hash_key=99)
 
 
-def desired(config_: Config, down: frozenset[str] = frozenset(), lost: frozenset[str] = frozenset()) -> tuple[DesiredService, ...]:
+def desired(
+    config_: Config, down: frozenset[str] = frozenset(), lost: frozenset[str] = frozenset()
+) -> tuple[DesiredService, ...]:
     """All backends reachable but `lost` and up but `down`."""
     backends = [(s.name, b) for s in config_.services for b in s.backends]
     hops = {b.address: "gone" if b.name in lost else hop(b.address.version) for _, b in backends}
@@ -74,15 +77,15 @@ def test_adding_a_backend_writes_its_row_then_its_slots_and_no_more() -> None:
 def test_a_backend_that_goes_down_moves_exactly_its_own_slots() -> None:
     fake = Fake(SPEC)
     bring(fake, desired(config()))
-    before = list(fake.slots)
+    before = owners(fake)
     index = next(i for i, row in fake.backends.items() if row.address == BACKENDS4[1].address)
 
     bring(fake, desired(config(), down=frozenset({BACKENDS4[1].name})))
 
-    moved = {slot for slot, (a, b) in enumerate(zip(before, fake.slots, strict=True)) if a != b}
+    moved = {slot for slot, (a, b) in enumerate(zip(before, owners(fake), strict=True)) if a != b}
     assert moved == {slot for slot, owner in enumerate(before) if owner == index}
     bring(fake, desired(config()))
-    assert fake.slots == before
+    assert owners(fake) == before
 
 
 def test_an_unreachable_backend_keeps_its_row_and_gets_no_slot() -> None:
@@ -91,8 +94,8 @@ def test_an_unreachable_backend_keeps_its_row_and_gets_no_slot() -> None:
 
     changes = bring(fake, desired(config(), lost=frozenset({BACKENDS4[0].name})))
 
-    assert [type(change) for change in changes] == [PutSlots]
-    assert len(fake.backends) == 3
+    assert [type(change) for change in changes] == [PutBackend, PutSlots]
+    assert [row.up for row in fake.backends.values()] == [False, True, True]
 
 
 def test_removing_a_service_takes_its_vips_then_its_slots_then_its_backends() -> None:
@@ -191,7 +194,7 @@ def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
     assert {row.identity for row in warm.backends.values()} >= {row.identity for row in cold.backends.values()}
     for vip in (Vip(ip_address(f"192.0.2.{n}"), 80) for n in range(1, 13)):
         for port in range(50):
-            a, b = (fake.steer(ip_address(CLIENT4), port, vip) for fake in (warm, cold))
+            a, b = (fake.steer(ip_address(CLIENT4), port, vip, opens=True) for fake in (warm, cold))
             assert (a if isinstance(a, str) else a.identity) == (b if isinstance(b, str) else b.identity)
     assert bring(warm, history[-1]) == []
 
@@ -209,8 +212,72 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
         fake.apply([change])
         for vip in kept:
             assert fake.find_service(vip) is not None
-        for index in set(fake.slots) - {0}:
+        for index in {index for word in fake.slots for index in slot_backends(word)} - {0}:
             assert index in fake.backends
+
+
+def test_a_settled_slot_that_changes_remembers_where_it_came_from_until_it_settles() -> None:
+    fake, two = Fake(SPEC), desired(config(service(backends=BACKENDS4[:2])))
+    bring(fake, two)
+    assert moving(fake) == set()
+
+    bring(fake, desired(config()))
+
+    new = next(i for i, row in fake.backends.items() if row.address == BACKENDS4[2].address)
+    assert moving(fake) == {slot for slot, owner in enumerate(owners(fake)) if owner == new}
+    assert bring(fake, desired(config())) == []
+    services = desired(config())
+    (settled,) = reconcile(services, fake.tables(), SMALL, SPEC.seed, settle={services[0].identity})
+    fake.apply([settled])
+    assert moving(fake) == set()
+
+
+def test_slots_of_a_removed_backend_do_not_lead_back_to_it() -> None:
+    fake = Fake(SPEC)
+    bring(fake, desired(config()))
+    bring(fake, desired(config(service(backends=BACKENDS4[:2]))))
+    assert {index for word in fake.slots for index in slot_backends(word)} - {0} == set(fake.backends)
+    assert len(fake.backends) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.frozensets(st.sampled_from([b.name for b in BACKENDS]), max_size=5), st.booleans()),
+        min_size=2,
+        max_size=8,
+    )
+)
+def test_no_flow_of_a_live_backend_moves_while_slots_are_moving(history: list[tuple[frozenset[str], bool]]) -> None:
+    """Backends go down, come up, are added and removed; every flow stays where its SYN went as long as that lives."""
+    fake, vip, client = Fake(SPEC), Vip(ip_address("192.0.2.10"), 80), ip_address(CLIENT4)
+    flows: dict[int, int] = {}
+    for step, (out, removed) in enumerate(history):
+        if removed:
+            world = desired(config(service(backends=[b for b in BACKENDS if b.name not in out])))
+        else:
+            world = desired(config(service(backends=BACKENDS)), down=out)
+        bring(fake, world)
+        live = {row.identity for row in fake.backends.values() if row.up}
+        flows = {port: home for port, home in flows.items() if home in live}
+        for port, home in flows.items():
+            row = fake.steer(client, port, vip)
+            assert not isinstance(row, str)
+            assert row.identity == home
+        for port in range(step * 200, step * 200 + 200):
+            row = fake.steer(client, port, vip, opens=True)
+            if not isinstance(row, str):
+                flows[port] = row.identity
+
+
+def owners(fake: Fake) -> list[int]:
+    """The backend index of every slot."""
+    return [slot_backends(word)[0] for word in fake.slots]
+
+
+def moving(fake: Fake) -> set[int]:
+    """The slots that are moving."""
+    return {slot for slot, word in enumerate(fake.slots) if slot_backends(word)[1]}
 
 
 def test_identities_do_not_meet() -> None:

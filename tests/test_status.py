@@ -6,7 +6,7 @@ from tests.rig.packets import BACKENDS4, config
 from tests.rig.xdp import SPEC, desired
 from xdplb.dataplane.fake import Fake
 from xdplb.reconcile import reconcile
-from xdplb.status import count_slots, forwarded_document, services_document
+from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import Traffic
 
 
@@ -16,15 +16,20 @@ def test_slots_are_counted_per_backend_and_sum_up_to_the_ring() -> None:
 
     slots = count_slots(fake.tables())
 
-    assert sum(slots.values()) == services[0].ring_size
-    assert set(slots) == {b.identity for b in services[0].backends}
+    assert sum(slots.of_backend.values()) == services[0].ring_size
+    assert slots.moving == {services[0].identity: 0}
+    assert set(slots.of_backend) == {b.identity for b in services[0].backends}
 
 
 def test_document_names_every_backend_with_its_counters() -> None:
     services = desired(config(), down={BACKENDS4[2].name})
     first = services[0].backends[0].identity
 
-    (web,) = services_document(services, {first: Traffic(3, 180, 1)}, {first: 512})
+    (web,) = services_document(
+        services, {first: Traffic(3, 180, 1)}, SlotCounts({first: 512}, {services[0].identity: 7})
+    )
+
+    assert web["moving_slots"] == 7
 
     assert web["vips"] == ["192.0.2.10:80/tcp", "[2001:db8::10]:80/tcp"]
     assert web["backends"][0] == {

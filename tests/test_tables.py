@@ -25,7 +25,7 @@ def test_row_with_an_ipv6_backend_has_no_checksum() -> None:
 
 
 def test_every_slot_is_one_entry() -> None:
-    assert entries_written([PutSlots({1: 2, 3: 4}), ClearBackend(1)]) == 3
+    assert entries_written([PutSlots(9, {1: 2, 3: 4}), ClearBackend(1)]) == 3
 
 
 def test_room_holds_less_in_every_dimension() -> None:

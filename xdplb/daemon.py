@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.health.watch import Watch
 from xdplb.model import Config
 from xdplb.net import Network, Nic, read_nic, tx_errors
-from xdplb.status import count_slots, forwarded_document, services_document
-from xdplb.tables import Capacity, Traffic
+from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
+from xdplb.tables import Capacity, PutSlots, Traffic, entries_written
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
+LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
 PROBE_WAIT_S = 0.04  # how long an operator's change waits for the first probe of a new backend
 
 
@@ -58,7 +60,8 @@ class Daemon:
         self.started: Reconciled | None = None
         self.warnings: list[str] = []
         self._began = time.time()
-        self._slots: dict[int, int] = {}
+        self._slots: SlotCounts | None = None
+        self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         self.network = Network(balancer.interface, balancer.source4, balancer.source6, self._wake.set)
         self.watch = Watch(self._wake.set)
@@ -93,6 +96,8 @@ class Daemon:
         finally:
             adopted = await loading
         self.last.adopted = adopted
+        moving = count_slots(self.forwarding.kernel.tables()).moving
+        self._open_windows(identity for identity, slots in moving.items() if slots)
         await self.reconcile()
         nic = await self.forwarding.attach()
         self._warn_of_mtu(nic)
@@ -162,10 +167,20 @@ class Daemon:
         _log_news(before, self.services)
         if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             state.save(self.name, self.kept)
-        writes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
-        if writes:
-            self._slots = {}
-        return writes
+        due = {service for service, until in self._windows.items() if until <= time.monotonic()}
+        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec), due)
+        for service in due:
+            self._windows.pop(service, None)
+        self._open_windows(c.service for c in changes if isinstance(c, PutSlots) and c.moves())
+        if changes:
+            self._slots = None
+        return entries_written(changes)
+
+    def _open_windows(self, services: Iterable[int]) -> None:
+        """Keep the slots of these services moving for a whole learn window from now."""
+        for service in services:
+            self._windows[service] = time.monotonic() + LEARN_WINDOW_S
+            asyncio.get_running_loop().call_later(LEARN_WINDOW_S + 0.1, self._wake.set)
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -226,7 +241,7 @@ class Daemon:
         traffic = dict(self.kept.traffic)
         for identity, sent in kernel.traffic().items():
             traffic[identity] = traffic.get(identity, Traffic()) + sent
-        if not self._slots:
+        if self._slots is None:
             self._slots = count_slots(kernel.tables())
         verdicts = kernel.verdicts()
         return {

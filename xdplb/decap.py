@@ -1,8 +1,9 @@
-"""The agent on a backend: attach `bpf/decap.c`, so that packets from a balancer reach the stack as the client sent them."""
+"""The agent on a backend: attach `bpf/decap.c`, so that packets reach the stack as the client sent them."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -63,11 +64,9 @@ def _believe(pinned: loader.Pinned, sources: Sequence[Address]) -> None:
 
 def read_counters(place: loader.Place) -> dict[str, int]:
     """Return the counters of `struct decapped`, summed over the CPUs. Raises KernelError when it is not attached."""
-    request = next((r for r in (request_for([]),) if (place.pins / r.layout).is_dir()), None)
-    if request is None:
+    request = request_for([])
+    if not (place.pins / request.layout).is_dir():
         raise KernelError(f"no decap agent has been started here under {place.name.removeprefix('decap-')!r}")
-    import json
-
     maps: dict[str, Any] = json.loads((place.run / f"layout_{request.layout}.json").read_text())
     leaf = layout.build(maps["decapped"]["value"])
     fd = syscall.get(place.pins / request.layout / "decapped")

@@ -119,7 +119,7 @@ def _backend(
     if isinstance(hop, str):
         return DesiredBackend(backend, number, State.UNREACHABLE, hop, None)
     ethernet = hop.next_mac + hop.own_mac + ETHERTYPE[backend.address.version]
-    row = BackendRow(ethernet, hop.source, backend.address, hop.ifindex, number)
+    row = BackendRow(ethernet, hop.source, backend.address, hop.ifindex, number, up=seen.up is True)
     state = _state(backend, draining, seen)
     reason = f"drained by an operator; {seen.cause}" if state is State.DRAINING else seen.cause
     return DesiredBackend(backend, number, state, reason, row)

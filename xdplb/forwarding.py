@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 
 from xdplb.dataplane import loader
@@ -93,33 +93,33 @@ class Forwarding:
 
     # --- write and swap -------------------------------------------------------------------------------------
 
-    async def write(self, services: Sequence[DesiredService], wanted: Spec) -> int:
-        """Make the tables equal to what is desired; return how many entries were written. Raises KernelError."""
+    async def write(self, services: Sequence[DesiredService], wanted: Spec, settle: Collection[int]) -> list[Change]:
+        """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
         await self._become(_union(self.kernel.spec, wanted), services)  # compiled in before it is used,
         try:
-            changes = self._changes(services, self.kernel)
+            changes = self._changes(services, self.kernel, settle)
         except NoRoom as reason:
             log.info("making new tables: %s", reason)
             await self._become(_roomier(self.kernel.spec, services), services)
             changes = self._changes(services, self.kernel)
-        written = self._apply(changes)
+        self._apply(changes)
         kept = self.kernel.spec
         await self._become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
-        return written
+        return changes
 
-    def _apply(self, changes: Sequence[Change]) -> int:
+    def _apply(self, changes: Sequence[Change]) -> None:
         """Apply; the totals of backends that go are carried on after their last packet and before they go."""
         going = [change for change in changes if isinstance(change, ClearBackend)]
-        written = self.kernel.apply([change for change in changes if not isinstance(change, ClearBackend)])
+        self.kernel.apply([change for change in changes if not isinstance(change, ClearBackend)])
         if going:
             rows, traffic = self.kernel.tables().backends, self.kernel.traffic()
             identities = [rows[change.index].identity for change in going]
             self.carry(({identity: traffic[identity] for identity in identities}, {}))
-        return written + self.kernel.apply(going)
+        self.kernel.apply(going)
 
     @staticmethod
-    def _changes(services: Sequence[DesiredService], kernel: Kernel) -> list[Change]:
-        return reconcile(services, kernel.tables(), kernel.spec.capacity, kernel.spec.seed)
+    def _changes(services: Sequence[DesiredService], kernel: Kernel, settle: Collection[int] = ()) -> list[Change]:
+        return reconcile(services, kernel.tables(), kernel.spec.capacity, kernel.spec.seed, settle)
 
     async def _become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
         """Swap the program, and the tables with it when their layout changes."""

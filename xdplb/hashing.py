@@ -45,19 +45,19 @@ def _mix(value: int, word: int) -> int:
 
 
 def hash_flow(source: Address, source_port: int, vip: Vip, key: int) -> int:
-    """Return the 32-bit hash of a five-tuple, keyed with 64 bits."""
+    """Return the 64-bit fingerprint of a five-tuple, keyed with 64 bits; its upper half picks the slot."""
     (source_high, source_low), (vip_high, vip_low) = words(source), words(vip.address)
     value = key
     if vip.address.version == 6:
         value = _mix(_mix(value, source_high), vip_high)
     value = _mix(value, source_low)
     ports = port_word(source_port) | port_word(vip.port) << 16
-    return ((value ^ vip_low ^ ports ^ vip.protocol.number << 40) * _OTHER & _MASK) >> 32
+    return (value ^ vip_low ^ ports ^ vip.protocol.number << 40) * _OTHER & _MASK
 
 
 def slot_of(flow_hash: int, ring_size: int) -> int:
-    """Return the slot that a flow's hash picks: the top bits, scaled, so that no division is needed."""
-    return flow_hash * ring_size >> 32
+    """Return the slot that a flow's hash picks: its upper half, scaled, so that no division is needed."""
+    return (flow_hash >> 32) * ring_size >> 32
 
 
 def identity(*names: str) -> int:

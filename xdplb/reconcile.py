@@ -8,8 +8,9 @@ backwards for what goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from xdplb import hashing
 from xdplb.desired import DesiredService
@@ -26,14 +27,13 @@ from xdplb.tables import (
     PutSlots,
     ServiceRow,
     Tables,
+    slot_backends,
+    slot_word,
 )
 
 
 class NoRoom(Exception):
     """The tables are too small for what is desired, or a VIP finds no row with this seed: make others."""
-
-
-RingBuilder = Callable[[Sequence[Member], int, str], Sequence[int]]
 
 
 def needed(services: Sequence[DesiredService]) -> Capacity:
@@ -56,18 +56,19 @@ def reconcile(
     actual: Tables,
     capacity: Capacity,
     seed: int,
-    build: RingBuilder = build_ring,
+    settle: Collection[int] = (),
 ) -> list[Change]:
-    """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom."""
+    """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom.
+
+    `settle` holds identities of services whose learn window is over: their slots stop moving.
+    """
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
-    put_slots, extents = _fill_rings(services, indexes, offsets, actual, build)
+    put_slots, extents = _fill_rings(services, indexes, offsets, actual, settle)
     rows = _wanted_rows(services, offsets)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
     changes: list[Change] = [*put_backends, *put_slots, *put_services, *clear_services]
-    freed = _free_slots(actual, extents)
-    if freed:
-        changes.append(PutSlots(freed))
+    changes += _free_slots(actual, extents)
     live = set(indexes.values())
     changes += [ClearBackend(index) for index in sorted(actual.backends) if index not in live]
     return changes
@@ -87,8 +88,10 @@ def _place_backends(
     for desired in (backend for service in services for backend in service.backends):
         index = known.get(desired.identity)
         if desired.row is None:
-            if index is not None:  # unreachable for now: it keeps its index and its counters
+            if index is not None:  # unreachable for now: it keeps its index and its counters, but no flows
                 indexes[desired.identity] = index
+                if actual.backends[index].up:
+                    changes.append(PutBackend(index, replace(actual.backends[index], up=False), fresh=False))
             continue
         fresh = index is None
         if index is None and (index := next(free, None)) is None:
@@ -150,31 +153,54 @@ def _fill_rings(
     indexes: dict[int, int],
     offsets: dict[int, int],
     actual: Tables,
-    build: RingBuilder,
+    settle: Collection[int],
 ) -> tuple[list[Change], set[range]]:
     """Return the slots to write, a change per service, and the extents in use."""
+    live = set(indexes.values())
     changes: list[Change] = []
     extents: set[range] = set()
     for service in services:
         offset = offsets[service.identity]
         extents.add(range(offset, offset + service.ring_size))
-        positions = build(members_of(service), service.ring_size, service.name)
+        positions = _ring(tuple(members_of(service)), service.ring_size, service.name)
         index_of = [indexes.get(b.identity, NO_BACKEND) for b in service.backends] + [NO_BACKEND]  # [-1]: none
-        have = actual.slots[offset : offset + service.ring_size]
-        entries = {
-            offset + slot: index_of[position]
-            for slot, position in enumerate(positions)
-            if have[slot] != index_of[position]
-        }
+        entries = {}
+        for slot, position in enumerate(positions, offset):
+            have, wanted = actual.slots[slot], index_of[position]
+            if have != wanted and have != (word := _move(have, wanted, live, service.identity in settle)):
+                entries[slot] = word
         if entries:
-            changes.append(PutSlots(entries))
+            changes.append(PutSlots(service.identity, entries))
     return changes, extents
 
 
-def _free_slots(actual: Tables, extents: set[range]) -> dict[int, int]:
-    """Return the slots of rings that are no more, to be emptied: indexes may be given free only then."""
-    old = {range(r.ring_offset, r.ring_offset + r.ring_size) for r in actual.services.values()} - extents
-    return {slot: NO_BACKEND for extent in old for slot in extent if actual.slots[slot] != NO_BACKEND}
+@lru_cache(maxsize=1024)
+def _ring(members: tuple[Member, ...], size: int, salt: str) -> Sequence[int]:
+    """Rings change seldom and reconciles are many."""
+    return build_ring(members, size, salt)
+
+
+def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:
+    """Return a slot's next word. `previous` stays the oldest one that lives until the slot settles."""
+    owner, previous = slot_backends(have)
+    if owner == backend:
+        if previous == 0 or settle:
+            return backend
+        return slot_word(backend, previous if previous in live else backend)
+    oldest = previous or owner
+    if oldest == NO_BACKEND or backend == NO_BACKEND:
+        return backend
+    return slot_word(backend, oldest if oldest in live else backend)
+
+
+def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
+    """Empty the slots of rings that are no more: only then may their backends' indexes be given free."""
+    changes: list[Change] = []
+    for identity, offset, size in {(r.identity, r.ring_offset, r.ring_size) for r in actual.services.values()}:
+        extent = range(offset, offset + size)
+        if extent not in extents and (entries := {slot: NO_BACKEND for slot in extent if actual.slots[slot]}):
+            changes.append(PutSlots(identity, entries))
+    return changes
 
 
 # --- VIPs ---------------------------------------------------------------------------------------------------

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xdplb.desired import DesiredBackend, DesiredService
-from xdplb.tables import Tables, Traffic
+from xdplb.tables import Tables, Traffic, slot_backends
 
 
-def count_slots(tables: Tables) -> dict[int, int]:
-    """Return how many slots name each backend, by the backend's identity."""
+@dataclass(frozen=True, slots=True)
+class SlotCounts:
+    """How many slots name each backend, and how many of each service are moving, by identity."""
+
+    of_backend: dict[int, int]
+    moving: dict[int, int]
+
+
+def count_slots(tables: Tables) -> SlotCounts:
+    """Count the slots of all rings."""
     counts: Counter[int] = Counter()
-    for row in {(r.ring_offset, r.ring_size) for r in tables.services.values()}:
-        counts.update(tables.slots[row[0] : row[0] + row[1]])
-    return {row.identity: counts.get(index, 0) for index, row in tables.backends.items()}
+    moving: dict[int, int] = {}
+    for row in {r.identity: r for r in tables.services.values()}.values():
+        words = Counter(tables.slots[row.ring_offset : row.ring_offset + row.ring_size])
+        moving[row.identity] = sum(n for word, n in words.items() if slot_backends(word)[1])
+        for word, number in words.items():
+            counts[slot_backends(word)[0]] += number
+    return SlotCounts({row.identity: counts[index] for index, row in tables.backends.items()}, moving)
 
 
 def services_document(
-    services: Sequence[DesiredService], traffic: Mapping[int, Traffic], slots: Mapping[int, int]
+    services: Sequence[DesiredService], traffic: Mapping[int, Traffic], slots: SlotCounts
 ) -> list[dict[str, Any]]:
     """Return `services` of the status document."""
     return [
@@ -27,7 +40,8 @@ def services_document(
             "name": service.name,
             "vips": [str(vip) for vip in service.vips],
             "ring_size": service.ring_size,
-            "backends": [_backend(b, traffic.get(b.identity, Traffic()), slots) for b in service.backends],
+            "moving_slots": slots.moving.get(service.identity, 0),
+            "backends": [_backend(b, traffic.get(b.identity, Traffic()), slots.of_backend) for b in service.backends],
         }
         for service in services
     ]

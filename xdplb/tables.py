@@ -46,6 +46,7 @@ class BackendRow:
     address: Address
     egress: int
     identity: int
+    up: bool = True
 
     @property
     def outer(self) -> int:
@@ -63,7 +64,7 @@ class BackendRow:
 
 @dataclass(slots=True)
 class Tables:
-    """What lies in the tables: rows in use by number, and the backend index of every slot."""
+    """What lies in the tables: rows in use by number, and every slot as one word (see `slot_word`)."""
 
     services: dict[int, ServiceRow] = field(default_factory=dict)
     backends: dict[int, BackendRow] = field(default_factory=dict)
@@ -79,11 +80,26 @@ class PutBackend:
     fresh: bool
 
 
+def slot_word(backend: int, previous: int = 0) -> int:
+    """Return `struct slot` as the word that is stored: two backend indexes; `previous` 0 means settled."""
+    return backend | previous << 32
+
+
+def slot_backends(word: int) -> tuple[int, int]:
+    """Return (backend, previous) of a slot's word."""
+    return word & 0xFFFFFFFF, word >> 32
+
+
 @dataclass(frozen=True, slots=True)
 class PutSlots:
-    """Point slots at backends: `entries` maps slot to backend index."""
+    """Point slots of a service at backends: `entries` maps slot to its new word."""
 
+    service: int  # identity
     entries: dict[int, int]
+
+    def moves(self) -> bool:
+        """Whether any of them is moving afterwards."""
+        return any(word >> 32 for word in self.entries.values())
 
 
 @dataclass(frozen=True, slots=True)

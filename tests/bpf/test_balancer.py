@@ -30,7 +30,7 @@ from tests.rig.packets import (
     tcp,
     udp,
 )
-from tests.rig.xdp import Action, Xdp
+from tests.rig.xdp import Action, Xdp, desired
 
 BOTH = [*BACKENDS4, *BACKENDS6]
 
@@ -86,7 +86,7 @@ def test_tcp_service_does_not_take_udp_of_the_same_port(xdp: Xdp) -> None:
 @pytest.mark.parametrize("traffic_class", [0, 0x03, 0xB8, 0xFF])
 def test_dscp_and_ecn_are_copied_to_the_outer_header(xdp: Xdp, vip: str, backends: Any, traffic_class: int) -> None:
     xdp.serve(config(service(backends=backends)))
-    field = {"tc" if ":" in vip else "tos": traffic_class}
+    field: dict[str, Any] = {"tc" if ":" in vip else "tos": traffic_class}
 
     _, left = xdp.run(tcp(vip=vip, **field))
 
@@ -174,6 +174,23 @@ def test_every_truncation_is_survived_and_counted_once(xdp: Xdp, vip: str) -> No
     assert xdp.reasons() == {"passed_truncated": len(whole) - 14}
 
 
+@pytest.mark.parametrize("vip", [VIP4, VIP6])
+def test_flows_of_a_moving_slot_stay_and_new_ones_go_to_the_new_backend(xdp: Xdp, vip: str) -> None:
+    xdp.serve(config(service(backends=BACKENDS4[:1])))
+    old = str(BACKENDS4[0].address)
+    xdp.apply(desired(config(service(backends=BACKENDS4[:2]))))
+    words = {w for w in xdp.kernel.tables().slots if w >> 32}
+    assert words
+
+    opened = {port: xdp.run(tcp(port, vip))[1][IP].dst for port in range(5000, 5200)}
+    assert set(opened.values()) == {old, str(BACKENDS4[1].address)}
+    assert {port: xdp.run(tcp(port, vip, "A"))[1][IP].dst for port in opened} == opened
+    assert {xdp.run(tcp(port, vip, "A"))[1][IP].dst for port in range(6000, 6200)} == {old}
+
+    xdp.apply(desired(config(service(backends=BACKENDS4[:2])), down={BACKENDS4[0].name}))
+    assert {xdp.run(tcp(port, vip, "A"))[1][IP].dst for port in opened} == {str(BACKENDS4[1].address)}
+
+
 def headers() -> st.SearchStrategy[bytes]:
     """Frames that are nearly right: VIPs and strangers, both families, any flags, lengths that may lie, mutations."""
     address4, address6 = st.sampled_from([VIP4, "192.0.2.77"]), st.sampled_from([VIP6, "2001:db8::77"])
@@ -200,15 +217,18 @@ def headers() -> st.SearchStrategy[bytes]:
     return st.builds(build, st.one_of(address4, address6), transport, size, st.integers(0, 255), lie, cut, flip)
 
 
-@pytest.mark.root()
-def test_program_and_oracle_agree_on_generated_packets(xdp: Xdp) -> None:
+@pytest.mark.root
+@pytest.mark.parametrize("moving", [False, True])
+def test_program_and_oracle_agree_on_generated_packets(xdp: Xdp, moving: bool) -> None:
     xdp.serve(config(service(backends=BOTH), dns(BOTH)))
-    tables = xdp.kernel.tables()
+    if moving:
+        xdp.apply(desired(config(service(backends=BOTH[1:]), dns(BOTH)), down={BOTH[3].name}))
+    tables, born = xdp.kernel.tables(), dict[int, int]()
 
     @settings(max_examples=1500, deadline=None, derandomize=False, database=None)
     @given(headers() | st.binary(min_size=14, max_size=120))
     def compare(packet: bytes) -> None:
-        expected = oracle.walk(packet, tables, xdp.kernel.spec)
+        expected = oracle.walk(packet, tables, xdp.kernel.spec, born)
         before, counted = xdp.kernel.verdicts(), xdp.kernel.traffic()
 
         assert xdp.run_bytes(packet) == (expected.action, expected.frame)

@@ -21,7 +21,7 @@ def test_rows_are_read_as_they_were_written(xdp: Xdp) -> None:
     tables = xdp.kernel.tables()
     assert tables.backends == {c.index: c.row for c in changes if isinstance(c, PutBackend)}
     assert {row.vip for row in tables.services.values()} == {vip for s in services for vip in s.vips}
-    written = {slot: i for c in changes if isinstance(c, PutSlots) for slot, i in c.entries.items()}
+    written = {slot: word for c in changes if isinstance(c, PutSlots) for slot, word in c.entries.items()}
     assert {slot: tables.slots[slot] for slot in written} == written
 
 
@@ -74,4 +74,4 @@ def test_a_change_of_next_hop_is_followed_by_the_next_packet(xdp: Xdp) -> None:
 
 
 def test_memory_is_what_the_maps_hold(xdp: Xdp) -> None:
-    assert 100_000 < xdp.kernel.map_bytes < 2_000_000
+    assert 100_000 < xdp.kernel.map_bytes < 10_000_000

@@ -15,7 +15,7 @@ from xdplb.dataplane.kernel import request_for
 from xdplb.errors import KernelError
 
 
-@pytest.fixture()
+@pytest.fixture
 def place() -> Iterator[loader.Place]:
     place = loader.Place(f"test-loader-{os.getpid()}")
     place.make()

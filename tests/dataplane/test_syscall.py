@@ -25,7 +25,7 @@ def test_a_program_can_be_loaded_run_and_described(xdp: Xdp) -> None:
 
 
 def test_a_program_that_the_verifier_refuses_is_an_oserror(xdp: Xdp) -> None:
-    with pytest.raises(OSError, match="Permission denied|Invalid argument"):
+    with pytest.raises(OSError, match=r"Permission denied|Invalid argument"):
         syscall.load_xdp(bytes.fromhex("9500000000000000"))  # exit without a value in r0
 
 

@@ -14,7 +14,7 @@ from xdplb.health.probe import probe_tcp
 LOOPBACK = ip_address("127.0.0.1")
 
 
-@pytest.fixture()
+@pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         yield server

@@ -42,8 +42,8 @@ class _Read:
     opens: bool
 
 
-def walk(frame: bytes, tables: Tables, spec: Spec) -> Outcome:
-    """Return what the program must do with this frame."""
+def walk(frame: bytes, tables: Tables, spec: Spec, born: dict[int, int] | None = None) -> Outcome:
+    """Return what the program must do with this frame; `born` holds the remembered flows and is brought up to date."""
     read = _parse(frame, spec)
     if isinstance(read, str):
         return Outcome(Action.PASS, frame, read)
@@ -53,9 +53,12 @@ def walk(frame: bytes, tables: Tables, spec: Spec) -> Outcome:
     if 14 + read.length > len(frame):
         return Outcome(Action.DROP, frame, "dropped_malformed")
     flow = hashing.hash_flow(read.source, read.source_port, read.vip, spec.hash_key)
-    index = tables.slots[service.ring_offset + flow * service.ring_size // 2**32]
+    word = tables.slots[service.ring_offset + (flow >> 32) * service.ring_size // 2**32]
+    index, previous = word % 2**32, word // 2**32
     if index == NO_BACKEND:
         return Outcome(Action.DROP, frame, "dropped_no_backend")
+    if previous:
+        index = _keep(flow, read.opens, index, previous, tables, {} if born is None else born)
     backend = tables.backends[index]
     left = backend.ethernet + _outer(backend, read, flow) + frame[14:]
     return Outcome(Action.TX, left, identity=backend.identity, opens=read.opens)
@@ -110,11 +113,20 @@ def _service(vip: Vip, tables: Tables, spec: Spec) -> ServiceRow | None:
     return next((tables.services[n] for n in rows if n in tables.services and tables.services[n].vip == vip), None)
 
 
+def _keep(flow: int, opens: bool, index: int, previous: int, tables: Tables, born: dict[int, int]) -> int:
+    """The rule of moving slots: SYN goes to the new backend and is remembered, others to where their flow was."""
+    if opens:
+        born[flow] = index
+        return index
+    kept = born.get(flow, previous)
+    return kept if kept in tables.backends and tables.backends[kept].up else index
+
+
 def _outer(backend: BackendRow, read: _Read, flow: int) -> bytes:
     """RFC 2003, RFC 2473, RFC 4213; traffic class as RFC 6040; flow label as RFC 6438."""
     protocol = IPIP if read.vip.address.version == 4 else IPV6_IN_IP
     if backend.address.version == 6:
-        first = 6 << 28 | read.traffic_class << 20 | flow & 0xFFFFF
+        first = 6 << 28 | read.traffic_class << 20 | flow >> 32 & 0xFFFFF
         head = first.to_bytes(4, "big") + read.length.to_bytes(2, "big") + bytes([protocol, 64])
         return head + backend.source.packed + backend.address.packed
     length = (read.length + 20 & 0xFFFF).to_bytes(2, "big")

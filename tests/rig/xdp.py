@@ -42,9 +42,7 @@ class Action(IntEnum):
 def desired(config: Config, overrides: Overrides | None = None, down: set[str] | None = None) -> Any:
     """The desired state when everything is reachable and all backends but `down` are up."""
     hops = {b.address: hop(b.address.version) for s in config.services for b in s.backends}
-    health = {
-        (s.name, b.name): Health(b.name not in (down or set()), "") for s in config.services for b in s.backends
-    }
+    health = {(s.name, b.name): Health(b.name not in (down or set()), "") for s in config.services for b in s.backends}
     return desire(config, overrides or Overrides(), health, hops)
 
 
@@ -61,7 +59,7 @@ class Xdp:
         """Make the tables say this, and nothing else; counters begin at 0."""
         services: tuple[DesiredService, ...] = desired(config, down=down)
         self.apply(())
-        self.kernel.zero_verdicts()
+        self.forget()
         self.apply(services)
         return services
 
@@ -69,6 +67,14 @@ class Xdp:
         """Reconcile the tables."""
         spec = self.kernel.spec
         return self.kernel.apply(reconcile(services, self.kernel.tables(), spec.capacity, spec.seed))
+
+    def forget(self) -> None:
+        """Begin counting at 0, with no flow remembered."""
+        self.kernel.zero_verdicts()
+        fd = syscall.get(self.kernel.pinned.folder / "born")
+        for key in syscall.keys(fd, 8):
+            syscall.delete(fd, key)
+        os.close(fd)
 
     def run(self, packet: Any) -> tuple[Action, Any]:
         """Send one frame through; returns the action and the frame, parsed."""

@@ -26,11 +26,16 @@ def status(target: Target, as_json: bool) -> None:
     for line in _head(document):
         click.echo(line)
     for service in document["services"]:
-        click.echo(f"\n{service['name']}  {', '.join(service['vips'])}  ring of {service['ring_size']} slots")
+        click.echo(f"\n{service['name']}  {', '.join(service['vips'])}  {_ring(service)}")
         for line in _table(service["backends"]):
             click.echo(line)
     counted = {reason: n for reason, n in document["verdicts"].items() if n}
     click.echo("\nnot forwarded: " + (", ".join(f"{r} {n:,}" for r, n in counted.items()) or "nothing"))
+
+
+def _ring(service: dict[str, Any]) -> str:
+    moving = f", {service['moving_slots']} moving" if service["moving_slots"] else ""
+    return f"ring of {service['ring_size']} slots{moving}"
 
 
 def _head(document: dict[str, Any]) -> list[str]:

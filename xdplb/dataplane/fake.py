@@ -19,6 +19,7 @@ from xdplb.tables import (
     ServiceRow,
     Tables,
     Traffic,
+    slot_backends,
 )
 
 
@@ -30,6 +31,7 @@ class Fake:
         self.services: dict[int, ServiceRow] = {}
         self.backends: dict[int, BackendRow] = {}
         self.slots = [NO_BACKEND] * spec.capacity.slots
+        self.born: dict[tuple[Address, int, Vip], int] = {}  # flow -> index, in moving slots only
         self.sent: dict[int, Traffic] = {}
         self.reasons: dict[str, int] = {}
 
@@ -47,9 +49,9 @@ class Fake:
                 self.backends[index] = row
                 if fresh:
                     self.sent.pop(row.identity, None)
-            case PutSlots(entries):
-                for slot, index in entries.items():
-                    self.slots[slot] = index
+            case PutSlots(_, entries):
+                for slot, word in entries.items():
+                    self.slots[slot] = word
                 return len(entries)
             case PutService(number, row):
                 self.services[number] = row
@@ -75,20 +77,32 @@ class Fake:
                 return row
         return None
 
-    def steer(self, source: Address, port: int, vip: Vip) -> BackendRow | str:
-        """Return the backend that a packet goes to, or the reason why it goes nowhere."""
+    def steer(self, source: Address, port: int, vip: Vip, opens: bool = False) -> BackendRow | str:
+        """Return the backend that a packet goes to (`opens`: a SYN), or the reason why it goes nowhere."""
         service = self.find_service(vip)
         if service is None:
             return "passed_no_service"
         flow = hashing.hash_flow(source, port, vip, self.spec.hash_key)
-        index = self.slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)]
-        return self.backends[index] if index != NO_BACKEND else "dropped_no_backend"
+        index, previous = slot_backends(self.slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)])
+        if index == NO_BACKEND:
+            return "dropped_no_backend"
+        if previous:
+            index = self._keep((source, port, vip), opens, index, previous)
+        return self.backends[index]
 
-    def send(self, source: Address, port: int, vip: Vip, size_bytes: int = 64) -> BackendRow | str:
+    def _keep(self, flow: tuple[Address, int, Vip], opens: bool, index: int, previous: int) -> int:
+        """Follow a flow of a moving slot, as `keep_flow` in bpf/steer.h does."""
+        if opens:
+            self.born[flow] = index
+            return index
+        kept = self.backends.get(self.born.get(flow, previous))
+        return self.born.get(flow, previous) if kept is not None and kept.up else index
+
+    def send(self, source: Address, port: int, vip: Vip, opens: bool = False, size_bytes: int = 64) -> BackendRow | str:
         """Steer one packet and count it."""
-        to = self.steer(source, port, vip)
+        to = self.steer(source, port, vip, opens)
         if isinstance(to, str):
             self.reasons[to] = self.reasons.get(to, 0) + 1
         else:
-            self.sent[to.identity] = self.sent.get(to.identity, Traffic()) + Traffic(1, size_bytes, 0)
+            self.sent[to.identity] = self.sent.get(to.identity, Traffic()) + Traffic(1, size_bytes, int(opens))
         return to

@@ -1,7 +1,7 @@
 """The data plane in the kernel: tables mapped into this process, counters by bpf(2). No BCC in here.
 
-A row is written by one 64-byte copy into the mapped table, a slot by one aligned 8-byte store. A packet that reads a row
-at the same time may see half of it, so `reconcile` writes rows before anything points at them; a row in use changes
+A row is written by one 64-byte copy into the mapped table, a slot by one aligned 8-byte store. A packet that reads a
+row at the same time may see half of it, so `reconcile` writes rows before anything points at them; a row in use changes
 only when its next hop's address did, and then the old one was worth nothing.
 """
 
@@ -99,10 +99,10 @@ class Kernel:
                 if fresh:
                     self._zero("traffic", index)
                 self._backends[index] = self._backend_leaf(row)
-            case PutSlots(entries):
+            case PutSlots(_, entries):
                 slots = self._slots
-                for slot, index in entries.items():
-                    slots[slot] = index
+                for slot, word in entries.items():
+                    slots[slot] = word
                 return len(entries)
             case PutService(number, row):
                 # Protocol 0 first: nobody may match a row that is half the old VIP and half the new one.
@@ -115,6 +115,7 @@ class Kernel:
                 self._services[number].protocol = 0
             case ClearBackend(index):
                 # The rest stays: a packet that read its slot a moment ago still finds its way.
+                self._backends[index].up = 0
                 self._backends[index].identity = 0
         return 1
 
@@ -130,12 +131,8 @@ class Kernel:
         leaf.ethernet[:] = row.ethernet
         _write_address(leaf.source, row.source)
         _write_address(leaf.address, row.address)
-        leaf.outer, leaf.checksum, leaf.egress, leaf.identity = (
-            row.outer,
-            row.checksum,
-            row.egress,
-            row.identity,
-        )
+        leaf.outer, leaf.up, leaf.checksum = row.outer, row.up, row.checksum
+        leaf.egress, leaf.identity = row.egress, row.identity
         return leaf
 
     # --- counters -------------------------------------------------------------------------------------------
@@ -194,4 +191,4 @@ def _read_backend(row: Any) -> BackendRow:
         _read_address(row.source.high, row.source.low),
         _read_address(row.address.high, row.address.low),
     )
-    return BackendRow(bytes(row.ethernet), source, address, row.egress, row.identity)
+    return BackendRow(bytes(row.ethernet), source, address, row.egress, row.identity, bool(row.up))

@@ -5,6 +5,7 @@ Nothing is decided here. Sources: bpf(2), include/uapi/linux/bpf.h (`union bpf_a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -271,10 +272,8 @@ def lookup_array(fd: int, entries: int, value_bytes: int) -> bytearray:
     room = (ctypes.c_char * len(values)).from_buffer(values)
     attr = _Batch(out_batch=ctypes.addressof(out), keys=ctypes.addressof(numbers), count=entries, map_fd=fd)
     attr.values = ctypes.addressof(room)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # the array ended with this batch
         _bpf(MAP_LOOKUP_BATCH, attr)
-    except FileNotFoundError:
-        pass  # the array ended with this batch
     del room
     return values
 

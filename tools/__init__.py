@@ -1,0 +1,1 @@
+"""What builds, shows and measures xdplb; none of it is needed to run it."""
