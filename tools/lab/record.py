@@ -110,10 +110,18 @@ class Record:
         for name in facts.namespaces:
             netns.remove(name)
         for path in facts.paths:
-            shutil.rmtree(path, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                path.unlink()
+            _remove_path(path)
         self.path.unlink(missing_ok=True)
+
+
+def _remove_path(path: Path) -> None:
+    """Remove a file or folder, and the folder it lies in when that is empty then."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def sweep() -> list[str]:
@@ -127,6 +135,15 @@ def sweep() -> list[str]:
                 record.remove()
                 swept.append(record.prefix)
     return swept
+
+
+def take_down(prefix: str) -> None:
+    """Remove a lab that a person keeps, or a dead process left. Raises RefusedError."""
+    with _locked():
+        facts = Record(prefix).read()
+        if facts.owner and facts.owned:
+            raise RefusedError(f"the lab {prefix} belongs to process {facts.owner.pid}: end that")
+        Record(prefix).remove()
 
 
 @contextlib.contextmanager

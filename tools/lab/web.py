@@ -11,14 +11,20 @@ import asyncio
 import contextlib
 import json
 import re
+import select
 import signal
 import socket
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from tools.lab.net import Lab  # not at run time: a server needs none of it
 
+ROOT = Path(__file__).resolve().parents[2]
+START_PATIENCE_S = 10.0
 HEAD_LIMIT_BYTES = 16_384
 _BLOCK = bytes(256 * 1024)
 _REQUEST = re.compile(rb"[A-Z]+ (\S+) HTTP/1\.([01])\r\n")
@@ -121,6 +127,19 @@ class Server(asyncio.Protocol):
         self.close = True
         self.transport.write(self.site.head(b"400 Bad Request", 0, close=True))
         self.transport.close()
+
+
+def start(lab: Lab, backends: Iterable[str], port: int = 80, **popen: Any) -> dict[str, subprocess.Popen[str]]:
+    """Start a server on each of these backends; returns when all listen. Raises RuntimeError."""
+    command = [sys.executable, "-m", "tools.lab.web", "--port", str(port)]
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, **popen}
+    children = {name: lab.spawn(name, [*command, name], **options) for name in backends}
+    for name, child in children.items():
+        assert child.stdout
+        ready, _, _ = select.select([child.stdout], [], [], START_PATIENCE_S)
+        if not ready or child.stdout.readline() != "ready\n":
+            raise RuntimeError(f"the web server of {name} does not start")
+    return children
 
 
 async def serve(site: Site, address: str, port: int) -> None:

@@ -28,9 +28,14 @@ _COMMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which daemon the commands talk to."""
+    """Which daemon the commands talk to; `given` is the name that was typed, if one was."""
 
-    name: str
+    given: str | None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.given or "main"
 
     @property
     def socket(self) -> Path:
@@ -54,10 +59,16 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xdplb")
-@click.option("--name", default="main", envvar="XDPLB_NAME", show_default=True, help="The daemon's balancer.name.")
+@click.option(
+    "--name", envvar="XDPLB_NAME", help="The balancer's name; `run` takes it instead of balancer.name. [default: main]"
+)
 @click.pass_context
-def cli(ctx: click.Context, name: str) -> None:
+def cli(ctx: click.Context, name: str | None) -> None:
     """A load balancer whose packet core is an XDP program."""
+    if name is not None:
+        from xdplb.config import parse_name
+
+        parse_name("--name", name)
     ctx.obj = Target(name)
 
 

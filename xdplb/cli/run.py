@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -36,6 +37,8 @@ def run(target: Target, config: Path, replace: bool) -> None:
 
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
     checked = read_config(config)
+    if target.given:
+        checked = dataclasses.replace(checked, balancer=dataclasses.replace(checked.balancer, name=target.given))
     if os.geteuid() != 0:
         raise RefusedError("run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)")
     from xdplb.daemon import Daemon
