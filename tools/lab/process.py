@@ -54,11 +54,6 @@ def _parse(stat: str) -> _Stat:
     return _Stat(Process(pid, int(fields[19])), fields[0] not in "ZX", int(fields[3]))
 
 
-def parse_stat(stat: str) -> Process:
-    """Read a line of /proc/PID/stat."""
-    return _parse(stat).process
-
-
 def end(processes: Collection[Process]) -> None:
     """End processes and what is in the sessions that they lead: SIGTERM, then SIGKILL to those that stay."""
     for number, patience_s in ((signal.SIGTERM, TERM_PATIENCE_S), (signal.SIGKILL, KILL_PATIENCE_S)):

@@ -4,7 +4,7 @@
 becomes its command, so there is no moment at which a process runs that no record knows of.
 
     {"owner": [PID, STARTED]}   whose lab it is; null: a person's, who will remove it
-    {"namespace": "NAME"}  {"child": [PID, STARTED]} or {"child": "a line of /proc/PID/stat"}  {"path": "/run/..."}
+    {"namespace": "NAME"}  {"child": [PID, STARTED]}  {"path": "/run/..."}
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from tools.lab import netns
-from tools.lab.process import Process, end, parse_stat
+from tools.lab.process import Process, end
 from xdplb.errors import RefusedError
 
 FOLDER = Path("/run/xdplb-lab")
 
-# sh -c LAUNCH RECORD COMMAND...
-LAUNCH = """read -r stat </proc/$$/stat && [ -e "$0" ] && printf '{"child": "%s"}\\n' "$stat" >>"$0" && exec "$@\""""
+# sh -c LAUNCH RECORD COMMAND...; a process began at field 22 of its stat: proc(5)
+LAUNCH = f"""\
+read -r pid {"_ " * 20}started _ </proc/$$/stat && [ -e "$0" ] && \
+printf '{{"child": [%s, %s]}}\\n' "$pid" "$started" >>"$0" && exec "$@\""""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Facts:
             elif key == "namespace":
                 self.namespaces.append(value)
             elif key == "child":
-                self.children.append(parse_stat(value) if isinstance(value, str) else Process(*value))
+                self.children.append(Process(*value))
             elif key == "path":
                 self.paths.append(Path(value))
 

@@ -25,6 +25,14 @@ BPFFS = Path("/sys/fs/bpf")
 RUN = Path("/run/xdplb")
 
 
+def mount_bpffs() -> None:
+    """Mount bpffs where it is missing. Raises KernelError."""
+    if not os.path.ismount(BPFFS):
+        done = subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], capture_output=True, text=True)
+        if done.returncode:
+            raise KernelError(f"cannot mount bpffs on {BPFFS}: {done.stderr.strip()}")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one balancer (or decap agent) keeps its pins and its files."""
@@ -47,10 +55,7 @@ class Place:
 
     def make(self) -> None:
         """Make both folders, mounting bpffs when it is missing."""
-        if not os.path.ismount(BPFFS):
-            done = subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], capture_output=True, text=True)
-            if done.returncode:
-                raise KernelError(f"cannot mount bpffs on {BPFFS}: {done.stderr.strip()}")
+        mount_bpffs()
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
 
