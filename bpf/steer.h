@@ -48,9 +48,8 @@ static __always_inline __u64 hash_flow(const struct packet *p)
 		hash = mix(hash, flow->destination.high);
 	}
 	hash = mix(hash, flow->source.low);
-	hash = (hash ^ flow->destination.low ^ flow->ports ^ (__u64)flow->protocol << 40) *
-	       0xd6e8feb86659fd93ULL;
-	return hash;
+	hash = mix(hash, flow->destination.low ^ flow->ports ^ (__u64)flow->protocol << 40);
+	return hash * 0xd6e8feb86659fd93ULL;
 }
 
 static __always_inline int steer(struct packet *p)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.rig.xdp import Xdp
 
-ROOT_FIXTURES = {"xdp", "xdp_session", "place", "lab", "agent"}
+ROOT_FIXTURES = {"xdp", "xdp_session", "place", "agent", "lab", "stand", "running"}
+pytest_plugins = ["tests.rig.net"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

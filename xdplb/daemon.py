@@ -231,7 +231,8 @@ class Daemon:
         await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
         self._follow()
         written = await self.reconcile()
-        if await self.watch.wait_first(PROBE_WAIT_S):
+        waited = await self.watch.wait_first(PROBE_WAIT_S)
+        if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             written += await self.reconcile()
         return written
 

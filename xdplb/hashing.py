@@ -52,7 +52,8 @@ def hash_flow(source: Address, source_port: int, vip: Vip, key: int) -> int:
         value = _mix(_mix(value, source_high), vip_high)
     value = _mix(value, source_low)
     ports = port_word(source_port) | port_word(vip.port) << 16
-    return (value ^ vip_low ^ ports ^ vip.protocol.number << 40) * _OTHER & _MASK
+    value = _mix(value, vip_low ^ ports ^ vip.protocol.number << 40)
+    return value * _OTHER & _MASK
 
 
 def slot_of(flow_hash: int, ring_size: int) -> int:

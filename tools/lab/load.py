@@ -12,7 +12,8 @@ line a second:
 
 `at` is CLOCK_REALTIME at the end of the second (of a failure: when it was seen), `requests` those that ended in it,
 failed ones too, `backends` the answered ones by backend, `connections` the TCP connections that these were the first
-on. The last line has `"total": true`, and failures counted by kind.
+on. A kept connection that ends between two requests counts as a failed one. The last line has `"total": true`, and
+failures counted by kind.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class Load:
             if now >= line_at:
                 self._write_second(report)
                 line_at = max(line_at + 1, now)
-        self._write_second(report)
+        if self.second.requests:
+            self._write_second(report)
         self._write_total(report)
 
     def stop(self) -> None:

@@ -110,11 +110,11 @@ class Lab:
     def up(self) -> None:
         """Build it, after removing what a dead process left under this prefix. Raises RefusedError if it exists."""
         _check_machine()
-        atexit.register(self.down)
         try:
             with undisturbed():
                 self._record.claim()
                 self._pid = os.getpid()
+                atexit.register(self.down)  # for an exception, or a Ctrl-C, where no `with` would see it
                 for host in self.hosts:
                     self._add_host(host)
         except BaseException:
@@ -123,15 +123,18 @@ class Lab:
 
     def down(self) -> None:
         """End what was started in it, then run the hooks, then remove it. Only the process that built it can."""
-        atexit.unregister(self.down)
         if self._pid != os.getpid():
             return  # it is down, or this is a fork of its owner
-        self._pid = None
         with undisturbed(), contextlib.ExitStack() as stack:
+            stack.callback(self._let_go)
             stack.callback(self._record.remove)
             for hook in self._hooks:
                 stack.callback(hook)  # called even when another fails, the last one first
             stack.callback(self._end_children)
+
+    def _let_go(self) -> None:
+        self._pid = None
+        atexit.unregister(self.down)
 
     def _end_children(self) -> None:
         self._record.end_children()
@@ -158,8 +161,7 @@ class Lab:
     def keep(self) -> None:
         """Leave it standing, as a person's: neither this process's end nor `sweep` removes it any more."""
         self._record.write(owner=None)
-        self._pid = None
-        atexit.unregister(self.down)
+        self._let_go()
 
     # --- its processes --------------------------------------------------------------------------------------
 
@@ -171,8 +173,9 @@ class Lab:
         """Start a command on a host, in a session of its own, which `down` ends; a missing command exits with 127."""
         options = {"stdin": subprocess.DEVNULL, "text": True, **popen, "start_new_session": True}
         launch = ["/bin/sh", "-c", LAUNCH, self._record.path, *argv]
-        with self.inside(host):
+        with undisturbed(), self.inside(host):
             child: subprocess.Popen[str] = subprocess.Popen(launch, **options)
+            self._record.write(child=Process.of(child.pid))
         self._children = [*(one for one in self._children if one.poll() is None), child]
         return child
 
@@ -182,10 +185,11 @@ class Lab:
         """Run a command on a host to its end. Raises subprocess.TimeoutExpired after ending it."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
         with self.spawn(host, argv, **pipes) as child:
+            process = Process.of(child.pid)
             try:
                 out, err = child.communicate(timeout=timeout)
             except BaseException:
-                end([Process.of(child.pid)])
+                end([process])
                 raise
         return subprocess.CompletedProcess(argv, child.returncode, out, err)
 

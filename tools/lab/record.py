@@ -1,7 +1,7 @@
 """What a lab has made, written down before it is made, so that whoever comes later can remove all of it.
 
 /run/xdplb-lab/PREFIX.jsonl: only ever appended to, one fact a line. A child writes its own line (`LAUNCH`) before it
-becomes its command, so there is no moment at which a process runs that no record knows of.
+becomes its command: its parent does so too, but may be killed before.
 
     {"owner": [PID, STARTED]}   whose lab it is; null: a person's, who will remove it
     {"namespace": "NAME"}  {"child": [PID, STARTED]}  {"path": "/run/..."}

@@ -53,10 +53,13 @@ class Stand:
 
     def forget(self) -> None:
         """Remove pins, sockets and state of the balancer and of every backend's agent."""
-        for place in (loader.Place(self.name), *(self._agent(host) for host in self.lab.backends)):
-            if place.pins.is_dir():
-                loader.detach(place)
-            place.remove()
+        for host in self.lab.backends:
+            _remove(self._agent(host))
+        self.forget_balancer()
+
+    def forget_balancer(self) -> None:
+        """Remove pins, socket and state of the balancer."""
+        _remove(loader.Place(self.name))
         for file in (state.directory(self.name) / "state.json", state.directory(self.name) / "hash_key"):
             file.unlink(missing_ok=True)
         if state.directory(self.name).is_dir():
@@ -145,6 +148,12 @@ class Stand:
         sources = [part for source in self.lab.client_addresses for part in ("--source", source)]
         argv = [sys.executable, "-m", "tools.lab.load", "--report", str(report), *sources, *options]
         return self.lab.spawn("client", argv, cwd=ROOT)
+
+
+def _remove(place: loader.Place) -> None:
+    if place.pins.is_dir():
+        loader.detach(place)
+    place.remove()
 
 
 def read_report(report: Path) -> list[dict[str, Any]]:

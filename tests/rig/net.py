@@ -1,0 +1,56 @@
+"""Lab fixtures: a network with everything in it, one per test session; each test leaves it as it found it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.lab.net import Lab
+from tools.lab.stand import ROOT, Stand
+
+QUICKSTART = ROOT / "examples/quickstart.toml"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The network: client, router, balancer, three backends."""
+    with Lab(f"test-{os.getpid()}") as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def stand_session(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Stand:
+    """The lab with agents and web servers on the backends."""
+    stand = Stand(lab, tmp_path_factory.mktemp("stand") / "daemon.log")
+    stand.start_backends(lab.backends)
+    return stand
+
+
+@pytest.fixture()
+def stand(stand_session: Stand) -> Iterator[Stand]:
+    """Agents and web servers run, no daemon; whatever daemon the test leaves is ended and forgotten."""
+    yield stand_session
+    if stand_session.daemon is not None and stand_session.daemon.poll() is None:
+        stand_session.kill_daemon()
+    stand_session.forget_balancer()
+    for host, server in stand_session.servers.items():
+        if server.poll() is not None:
+            stand_session.start_server(host)
+
+
+@pytest.fixture()
+def running(stand: Stand) -> Stand:
+    """The real daemon with the quickstart, all backends up."""
+    stand.start_daemon(QUICKSTART)
+    for host in stand.lab.backends:
+        stand.wait_state(host, "up")
+    return stand
+
+
+@pytest.fixture()
+def config_file(tmp_path: Path) -> Path:
+    """Where a test writes its own configuration."""
+    return tmp_path / "xdplb.toml"

@@ -1,0 +1,154 @@
+"""The daemon at work in the lab: real TCP through real tunnels, servers that die, a daemon that is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.rig.net import QUICKSTART
+from tools.lab.net import VIP4, VIP6, address
+from tools.lab.stand import Stand, read_report, wait_for
+
+URLS = (f"http://{VIP4}/", f"http://[{VIP6}]/")
+
+
+def ask(stand: Stand, requests: int, *urls: str) -> tuple[Counter[str], int]:
+    """Make requests on new connections; returns who answered, and how many failed."""
+    options = [part for url in urls or URLS for part in ("--url", url)]
+    argv = [sys.executable, "-m", "tools.lab.load", *options, "--workers", "2", "--rate", "2000"]
+    sources = [part for source in stand.lab.client_addresses for part in ("--source", source)]
+    seconds = ["--seconds", str(requests / 2000)]
+    done = stand.lab.run("client", [*argv, *sources, *seconds], timeout=20)
+    total = json.loads(done.stdout.splitlines()[-1])
+    return Counter(total["backends"]), sum(total["failures"].values())
+
+
+def test_every_backend_answers_in_both_families_and_nothing_fails(running: Stand) -> None:
+    for url in URLS:
+        answered, failed = ask(running, 1000, url)
+        assert set(answered) == {"b1", "b2", "b3"}
+        assert failed == 0
+
+
+def test_counters_of_balancer_and_backends_agree_to_the_packet(running: Stand) -> None:
+    before = {host: running.decapped(host)["packets"] for host in running.lab.backends}
+    was = {host: running.backend(host)["packets"] for host in running.lab.backends}
+
+    ask(running, 600)
+
+    def deltas() -> tuple[dict[str, int], dict[str, int]]:
+        own = {host: running.decapped(host)["packets"] - before[host] for host in before}
+        return own, {host: running.backend(host)["packets"] - was[host] for host in was}
+
+    wait_for(lambda: (d := deltas())[0] == d[1] and sum(d[0].values()) > 2000, "equal counters", 3)
+
+
+def test_a_dead_server_is_seen_and_loses_only_its_own_slots(running: Stand) -> None:
+    slots = {host: running.backend(host)["slots"] for host in running.lab.backends}
+
+    running.kill_server("b2")
+    running.wait_state("b2", "down", 5)
+
+    assert "refused" in running.backend("b2")["reason"]
+    answered, failed = ask(running, 600)
+    assert (set(answered), failed) == ({"b1", "b3"}, 0)
+    running.start_server("b2")
+    running.wait_state("b2", "up", 5)
+    assert {host: running.backend(host)["slots"] for host in running.lab.backends} == slots
+
+
+def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand, tmp_path: Path) -> None:
+    report = tmp_path / "load"
+    load = running.start_load(report, *(p for url in URLS for p in ("--url", url)), "--rate", "1000", "--keep", "20")
+    wait_for(lambda: len(read_report(report)) >= 1, "load")
+    for change in ("drain b3", "undrain b3", "drain b1", "remove b2", "undrain b1", f"add web {address('b2')} --backend-name b2"):
+        done = running.run("backend", *change.split())
+        assert done.returncode == 0, done.stderr
+        seconds = len(read_report(report))
+        wait_for(lambda seen=seconds: len(read_report(report)) > seen, "a second of load")  # type: ignore[misc]
+    load.send_signal(signal.SIGTERM)
+    load.wait(5)
+
+    total = read_report(report)[-1]
+    assert total["requests"] > 4000
+    removed = [f for line in read_report(report)[:-1] for f in line["failures"]]
+    # `remove` without a drain before it breaks what that backend served, and nothing else.
+    assert len(removed) <= 8 * 2
+
+
+def test_sigkill_costs_no_request_and_the_next_daemon_writes_nothing(running: Stand, tmp_path: Path) -> None:
+    report = tmp_path / "load"
+    running.run("backend", "drain", "b3")
+    load = running.start_load(report, *(p for url in URLS for p in ("--url", url)), "--rate", "1000")
+    wait_for(lambda: read_report(report), "load")
+
+    running.kill_daemon()
+    wait_for(lambda: len(read_report(report)) >= 3, "load without a daemon")
+    running.start_daemon(QUICKSTART)
+    wait_for(lambda: len(read_report(report)) >= 5, "load with a new daemon")
+    load.send_signal(signal.SIGTERM)
+    load.wait(5)
+
+    status = running.client.status()
+    assert (status["start"]["adopted"], status["start"]["writes"]) == (True, 0)
+    assert status["config"]["changes"] == ["backend web/b3 draining"]
+    assert read_report(report)[-1]["failures"] == {}
+    assert "reconcile wrote 0 map entries" in running.log.read_text()
+
+
+def test_a_stopped_daemon_leaves_forwarding_on_and_detach_ends_it(running: Stand) -> None:
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGINT)
+    assert running.daemon.wait(5) == 0
+    assert ask(running, 200)[1] == 0
+
+    done = running.run("detach")
+
+    assert done.stdout == f"{running.name}: detached from 1 interface(s)\n"
+    assert ask(running, 20)[0] == Counter()
+
+
+def test_new_backend_of_another_family_swaps_the_program_without_a_failure(running: Stand, tmp_path: Path) -> None:
+    four = "".join(line for line in QUICKSTART.read_text().splitlines(True) if "fd00:13" not in line)
+    config = tmp_path / "four.toml"
+    config.write_text(four)
+    running.kill_daemon()
+    running.forget_balancer()
+    running.start_daemon(config)
+    assert "outer6" not in running.client.status()["interface"]["compiled"]
+    report = tmp_path / "load"
+    load = running.start_load(report, "--url", URLS[0], "--rate", "1000")
+    wait_for(lambda: read_report(report), "load")
+
+    done = running.run("backend", "add", "web", address("b3", 6), "--backend-name", "b3")
+
+    assert "b3 added, now up" in done.stdout
+    assert "outer6" in running.client.status()["interface"]["compiled"]
+    wait_for(lambda: len(read_report(report)) >= 3, "load")
+    load.send_signal(signal.SIGTERM)
+    load.wait(5)
+    total = read_report(report)[-1]
+    assert (total["failures"], set(total["backends"])) == ({}, {"b1", "b2", "b3"})
+
+
+def test_neighbour_that_does_not_answer_is_told_and_gets_no_traffic(running: Stand) -> None:
+    done = running.run("backend", "add", "web", "10.0.2.99", "--backend-name", "ghost")
+
+    assert "ghost added, now unreachable (neighbour 10.0.2.99 on eth0 does not answer)" in done.stdout
+    ghost = running.backend("ghost")
+    assert (ghost["state"], ghost["slots"]) == ("unreachable", 0)
+    assert ask(running, 300)[1] == 0
+    assert running.backend("ghost")["packets"] == 0
+
+
+def test_a_next_hop_with_a_new_mac_is_followed(running: Stand) -> None:
+    with running.lab.inside("router"):
+        subprocess.run(["ip", "link", "set", "lb", "address", "02:00:00:00:00:99"], check=True)
+    with running.lab.inside("lb"):
+        subprocess.run(["ip", "neigh", "flush", "dev", "eth0"], check=True)
+
+    wait_for(lambda: set(ask(running, 100)[0]) == {"b1", "b2", "b3"}, "answers through the new address", 10)
