@@ -65,7 +65,14 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
     report = tmp_path / "load"
     load = running.start_load(report, *(p for url in URLS for p in ("--url", url)), "--rate", "1000", "--keep", "20")
     wait_for(lambda: len(read_report(report)) >= 1, "load")
-    for change in ("drain b3", "undrain b3", "drain b1", "remove b2", "undrain b1", f"add web {address('b2')} --backend-name b2"):
+    for change in (
+        "drain b3",
+        "undrain b3",
+        "drain b1",
+        "remove b2",
+        "undrain b1",
+        f"add web {address('b2')} --backend-name b2",
+    ):
         done = running.run("backend", *change.split())
         assert done.returncode == 0, done.stderr
         seconds = len(read_report(report))

@@ -45,7 +45,9 @@ def test_ports_in_sequence_from_few_clients_spread_as_chance_would() -> None:
     worst = 0.0
     for key in range(1, 21):
         flows = [(f"10.0.1.{2 + n % 39}", 20000 + n // 39) for n in range(8000)]
-        hits = Counter(hashing.slot_of(hashing.hash_flow(ip_address(a), p, WEB4, key << 40), 1024) % 4 for a, p in flows)
+        hits = Counter(
+            hashing.slot_of(hashing.hash_flow(ip_address(a), p, WEB4, key << 40), 1024) % 4 for a, p in flows
+        )
         worst = max(worst, sum((hit - 2000) ** 2 / 2000 for hit in hits.values()))
     assert worst < 22  # chi-square with 3 degrees of freedom: exceeded once in 15,000 by chance
 

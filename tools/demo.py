@@ -104,7 +104,9 @@ class Demo:
         self.facts["start_s"] = stand.start_daemon(CONFIG)
         for host in stand.lab.backends:
             stand.wait_state(host, "up")
-        self.say(f"the daemon balances {self.facts['start_s']:.2f} s after its start; {', '.join(stand.lab.backends)} are up")
+        self.say(
+            f"the daemon balances {self.facts['start_s']:.2f} s after its start; {', '.join(stand.lab.backends)} are up"
+        )
 
     def play(self) -> None:
         """The scenario, from the first client to the last."""
@@ -139,7 +141,9 @@ class Demo:
         slots = {b["name"]: b["slots"] for b in stand.client.status()["services"][0]["backends"]}
         took = self.facts["down"] - self.facts["killed"]
         self.say(f"b2's server was killed and seen down {took:.2f} s later: {stand.backend('b2')['reason']}")
-        self.say(f"only its slots moved: b1 {before[0]} → {slots['b1']}, b2 → {slots['b2']}, b3 {before[1]} → {slots['b3']}")
+        self.say(
+            f"only its slots moved: b1 {before[0]} → {slots['b1']}, b2 → {slots['b2']}, b3 {before[1]} → {slots['b3']}"
+        )
         self.begin("b2 down")
         self._wait(3)
 
@@ -227,7 +231,11 @@ def checks(demo: Demo) -> list[tuple[str, str, bool]]:
         ("requests", f"{total['requests']:,}", total["requests"] >= 20_000),
         ("failures outside the kill", f"{outside}", outside == 0),
         ("failures while b2's death was unseen", f"{len(failed['b2 killed'])}", True),
-        ("backends in answers", ", ".join(sorted(total["backends"])), sorted(total["backends"]) == demo.stand.lab.backends),
+        (
+            "backends in answers",
+            ", ".join(sorted(total["backends"])),
+            sorted(total["backends"]) == demo.stand.lab.backends,
+        ),
     ]
     for name in ("three backends", "four backends"):
         found = shares(demo, name)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import AsyncIPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool, NoSuchDevice
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from xdplb.desired import Hop
@@ -81,7 +81,7 @@ def tx_errors(name: str) -> int | None:
     try:
         with contextlib.closing(IoctlEthtool(name)) as device:
             counters = list(device.get_statistics())
-    except (OSError, NoSuchDevice, NetlinkError):
+    except (OSError, EthtoolError):
         return None
     found = [value for key, value in counters if "xdp_tx_err" in key or "xdp_tx_full" in key]
     return sum(found) if found else None

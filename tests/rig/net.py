@@ -29,7 +29,7 @@ def stand_session(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Stand:
     return stand
 
 
-@pytest.fixture()
+@pytest.fixture
 def stand(stand_session: Stand) -> Iterator[Stand]:
     """Agents and web servers run, no daemon; whatever daemon the test leaves is ended and forgotten."""
     yield stand_session
@@ -41,7 +41,7 @@ def stand(stand_session: Stand) -> Iterator[Stand]:
             stand_session.start_server(host)
 
 
-@pytest.fixture()
+@pytest.fixture
 def running(stand: Stand) -> Stand:
     """The real daemon with the quickstart, all backends up."""
     stand.start_daemon(QUICKSTART)
@@ -50,7 +50,7 @@ def running(stand: Stand) -> Stand:
     return stand
 
 
-@pytest.fixture()
+@pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     """Where a test writes its own configuration."""
     return tmp_path / "xdplb.toml"

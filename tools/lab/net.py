@@ -76,7 +76,10 @@ def address(host: str, version: int = 4, last: int = 2) -> str:
 
 
 class Lab:
-    """One such network. Labs of different prefixes stand side by side; the namespaces are called PREFIX-HOST."""
+    """One such network. Labs of different prefixes stand side by side; the namespaces are called PREFIX-HOST.
+
+    Not for a thread in which an event loop runs: pyroute2 runs one of its own.
+    """
 
     def __init__(self, prefix: str = "xdplb-lab", backends: int = 3, queues: int = 2) -> None:
         """`queues`: of each end of a wire; a veth queue keeps one CPU busy at a time."""

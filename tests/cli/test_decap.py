@@ -1,0 +1,40 @@
+"""`xdplb decap`."""
+
+from __future__ import annotations
+
+import json
+
+from tools.lab.stand import ROOT, XDPLB, Stand
+
+
+def decap(stand: Stand, *arguments: str) -> tuple[int, str, str]:
+    done = stand.lab.run("b1", [*XDPLB, "decap", *arguments], cwd=ROOT)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_status_shows_the_counters(stand: Stand) -> None:
+    name = f"{stand.name}-b1"
+    status, out, _ = decap(stand, "status", "--name", name, "--json")
+    assert status == 0
+    assert set(json.loads(out)) >= {"packets", "bytes", "dropped_source"}
+    assert "dropped_source" in decap(stand, "status", "--name", name)[1]
+
+
+def test_what_is_wrong_is_refused(stand: Stand) -> None:
+    for arguments, words in (
+        (["run", "--name", "x", "--interface", "eth7"], "interface 'eth7' does not exist"),
+        (["run", "--name", "x", "--interface", "eth0", "--from", "a"], "--from: 'a' is no IP address"),
+        (["run", "--name", "x", "--interface", "eth0"], "eth0 has another XDP program: id"),
+    ):
+        status, _, err = decap(stand, *arguments)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert words in err
+    assert decap(stand, "detach", "--name", "x")[0] == 0
+
+
+def test_without_an_agent(stand: Stand) -> None:
+    assert decap(stand, "status", "--name", "none") == (
+        1,
+        "",
+        "xdplb: no decap agent has been started here under 'none'\n",
+    )

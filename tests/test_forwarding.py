@@ -1,0 +1,181 @@
+"""Start, refuse, adopt, swap, grow: the program on the lab's balancer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from tests.rig.packets import BACKENDS4, BACKENDS6, config, service, tcp
+from tests.rig.xdp import SPEC, desired
+from tools.lab.net import Lab
+from xdplb.dataplane import loader, syscall
+from xdplb.dataplane.kernel import Kernel
+from xdplb.errors import KernelError, RefusedError
+from xdplb.forwarding import Forwarding, Totals, next_seed
+from xdplb.model import Backend, Mode, Vip
+from xdplb.net import interface_index
+from xdplb.tables import Capacity
+
+PASS = bytes.fromhex("b700000002000000 9500000000000000")
+TINY = replace(SPEC, capacity=Capacity(rows_bits=4, slots=2048, backends=4))
+
+
+@pytest.fixture
+def place() -> Iterator[loader.Place]:
+    place = loader.Place(f"test-forwarding-{os.getpid()}")
+    place.make()
+    yield place
+    loader.detach(place)
+    place.remove()
+
+
+def play(
+    lab: Lab, place: loader.Place, scene: Callable[[Forwarding], Awaitable[None]], mode: Mode = Mode.NATIVE
+) -> None:
+    """Play a scene with a Forwarding on the balancer's NIC."""
+    with lab.inside("lb"):
+        asyncio.run(scene(Forwarding(place, "eth0", interface_index("eth0"), mode)))  # type: ignore[arg-type]
+
+
+def run(kernel: Kernel, port: int = 4000) -> bytes:
+    fd = syscall.get(kernel.pinned.program)
+    try:
+        return syscall.test_run(fd, bytes(tcp(port, flags="A")))[1]
+    finally:
+        os.close(fd)
+
+
+def test_native_mode_is_what_is_asked_for_and_what_the_kernel_says(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.make_way(False)
+        assert not await forwarding.load(SPEC)
+        nic = await forwarding.attach()
+        attached = loader.attached(place, nic.index)
+        assert attached is not None
+        assert (nic.xdp_mode, nic.program_id) == ("native", attached.program_id)
+
+    play(lab, place, scene)
+
+
+def test_generic_mode_when_asked_and_back_to_native(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.make_way(False)
+        await forwarding.load(SPEC)
+        assert (await forwarding.attach()).xdp_mode == forwarding.mode
+
+    play(lab, place, scene, Mode.GENERIC)
+    play(lab, place, scene)
+
+
+def test_a_mode_that_the_nic_cannot_do_is_an_error_with_the_fix(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.load(SPEC)
+        with pytest.raises(KernelError, match=r'refused XDP in offload mode .*set balancer\.mode = "native"'):
+            await forwarding.attach()
+        assert loader.attached(place, forwarding.ifindex) is None
+
+    play(lab, place, scene, Mode.OFFLOAD)
+
+
+@pytest.mark.parametrize("by_link", [True, False])
+def test_another_program_is_named_and_stays_unless_told(lab: Lab, place: loader.Place, by_link: bool) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        other = syscall.load_xdp(PASS)
+        number = syscall.program(other).id
+        held = [syscall.link_create(other, forwarding.ifindex, "native")] if by_link else []
+        if not by_link:
+            await _attach_by_netlink(forwarding.ifindex, other)
+        with pytest.raises(RefusedError, match=rf"eth0 has another XDP program: id {number}, name .*--replace"):
+            await forwarding.make_way(False)
+
+        await forwarding.make_way(True)
+        await forwarding.load(SPEC)
+        assert (await forwarding.attach()).program_id != number
+        for fd in (other, *held):
+            os.close(fd)
+
+    play(lab, place, scene)
+
+
+async def _attach_by_netlink(ifindex: int, fd: int) -> None:
+    from pyroute2 import AsyncIPRoute
+
+    async with AsyncIPRoute() as ipr:
+        await ipr.link("set", index=ifindex, xdp={"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", 4)]})
+
+
+def test_other_code_swaps_the_program_and_keeps_the_tables(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        four, both = desired(config()), desired(config(service(backends=[*BACKENDS4, *BACKENDS6])))
+        small = replace(SPEC, outer6=False)
+        await forwarding.load(small)
+        await forwarding.write(four, small, ())
+        first = await forwarding.attach()
+        run(forwarding.kernel)
+
+        changes = await forwarding.write(both, SPEC, ())
+
+        attached = loader.attached(place, forwarding.ifindex)
+        assert attached is not None
+        assert attached.program_id != first.program_id
+        assert len(changes) == 4
+        assert sum(t.packets for t in forwarding.kernel.traffic().values()) == 1
+        assert len(list(forwarding.kernel.pinned.folder.glob("program_*"))) == 1
+
+    play(lab, place, scene)
+
+
+def test_tables_grow_when_full_and_counters_are_carried_on(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        carried: list[Totals] = []
+        forwarding.carry = carried.append
+        await forwarding.load(TINY)
+        await forwarding.write(desired(config()), TINY, ())
+        await forwarding.attach()
+        before = run(forwarding.kernel)
+        many = [*BACKENDS4, *(Backend(f"b{n}", ip_address(0x0A010000 + n)) for n in range(1, 60))]
+
+        await forwarding.write(desired(config(service(backends=many, ring_size=1024))), TINY, ())
+
+        assert forwarding.kernel.spec.capacity.backends > 64
+        assert len(forwarding.kernel.tables().backends) == len(many)
+        assert [sum(t.packets for t in traffic.values()) for traffic, _ in carried] == [1]
+        assert before[14:20] == run(forwarding.kernel)[14:20]
+        assert len([p for p in place.pins.iterdir() if p.is_dir()]) == 1
+        known = forwarding.known_spec()
+        assert known == forwarding.kernel.spec
+
+    play(lab, place, scene)
+
+
+def test_vips_that_find_no_row_get_tables_with_another_seed_or_more_room(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.load(TINY)
+        vips = tuple(Vip(ip_address(0xC0000200 + n), 80) for n in range(40))  # 16 rows cannot hold them
+        await forwarding.write(desired(config(service(vips=vips))), TINY, ())
+        assert {row.vip for row in forwarding.kernel.tables().services.values()} == set(vips)
+
+    play(lab, place, scene)
+
+
+def test_a_backend_that_goes_leaves_its_total_behind(lab: Lab, place: loader.Place) -> None:
+    async def scene(forwarding: Forwarding) -> None:
+        carried: list[Totals] = []
+        forwarding.carry = carried.append
+        await forwarding.load(SPEC)
+        await forwarding.write(desired(config(service(backends=BACKENDS4[:1]))), SPEC, ())
+        run(forwarding.kernel)
+        await forwarding.write(desired(config(service(backends=BACKENDS4[1:]))), SPEC, ())
+        assert [t.packets for traffic, _ in carried for t in traffic.values()] == [1]
+
+    play(lab, place, scene)
+
+
+def test_seeds_follow_each_other_everywhere_alike() -> None:
+    assert next_seed(0) == 0x14057B7EF767814F
+    assert len({next_seed(seed) for seed in range(100)}) == 100
