@@ -51,7 +51,7 @@ def test_draining_and_weight_0_keep_the_row_and_get_no_new_flows() -> None:
     overrides = Overrides(draining={("web", ONE.name)})
     assert states(overrides, UP, dict(HOPS))[ONE.name] == "draining"
     idle = config(service(backends=[Backend("z", ONE.address, weight=0)], check=None))
-    (web,) = desire(idle, Overrides(), {}, HOPS)  # type: ignore[arg-type]
+    (web,) = desire(idle, Overrides(), {}, HOPS)
     assert web.backends[0].state is State.IDLE
     assert web.backends[0].row is not None
 
@@ -62,7 +62,7 @@ def test_a_backend_that_is_down_stays_down_while_draining() -> None:
 
 
 def test_identity_goes_with_service_name_and_address_not_with_the_place_in_the_file() -> None:
-    one, two = (desire(c, Overrides(), UP, HOPS)[0] for c in (CONFIG, config(service(backends=[TWO, ONE]))))  # type: ignore[arg-type]
+    one, two = (desire(c, Overrides(), UP, HOPS)[0] for c in (CONFIG, config(service(backends=[TWO, ONE]))))
     assert {b.identity for b in two.backends} <= {b.identity for b in one.backends}
 
 

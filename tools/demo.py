@@ -1,8 +1,8 @@
 """The main job on real traffic, in front of the reader: `make demo`.
 
-A network of namespaces, the real daemon with `examples/quickstart.toml`, real web servers, real HTTP clients that never
-pause. A server is killed, comes back, a fourth is added, the daemon is killed and started again. At the end a table says
-what was met, and the exit status is 0 only if every number is as it must be.
+A network of namespaces, the real daemon with `examples/quickstart.toml`, real web servers, real HTTP clients that
+never pause. A server is killed, comes back, a fourth is added, the daemon is killed and started again. At the end a
+table says what was met, and the exit status is 0 only if every number is as it must be.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Demo:
         before = sum(self.phases[-1].connections.values())
 
         def made() -> bool:
-            return self.stand.client.status()["forwarded"]["connections"] - before >= number
+            return bool(self.stand.client.status()["forwarded"]["connections"] - before >= number)
 
         wait_for(made, f"{number} connections", 60.0, 0.2)
 
@@ -316,7 +316,7 @@ def main() -> None:
         stand = Stand(lab, folder / "daemon.log")
         stack.enter_context(lab)
         demo = Demo(stand, folder)
-        demo.say("a network of namespaces: client – router – balancer – three backends")
+        demo.say("a network of namespaces: client, router, balancer, three backends")
         try:
             demo.set_up()
             if sys.stdout.isatty():

@@ -1,8 +1,8 @@
 """From a TOML file to a `model.Config`: every error names the key, the value and the fix.
 
-The file's shape is declared as msgspec structs below; msgspec checks names and types, this file the meaning. Why msgspec
-and not pydantic, with the measured times: docs/dependencies.md. Its errors carry the exact path, from which the names
-in the file are looked up here.
+The file's shape is declared as msgspec structs below; msgspec checks names and types, this file the meaning. Why
+msgspec and not pydantic, with the measured times: docs/dependencies.md. Its errors carry the exact path, from which
+the names in the file are looked up here.
 """
 
 from __future__ import annotations

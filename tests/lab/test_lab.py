@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -301,8 +302,8 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(lab: Lab) -> None:
     with pytest.raises(subprocess.TimeoutExpired) as caught:
         lab.run("client", ["sh", "-c", "sleep 60 & echo $!; wait"], timeout=0.3)
 
-    with pytest.raises(ProcessLookupError):
-        Process.of(int(caught.value.output))
+    with contextlib.suppress(ProcessLookupError):
+        assert not Process.of(int(caught.value.output)).alive  # a zombie, until its new parent looks
 
 
 # --- server and load --------------------------------------------------------------------------------------------

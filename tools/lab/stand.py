@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,9 @@ XDPLB = (sys.executable, "-m", "xdplb")
 _Found = TypeVar("_Found")
 
 
-def wait_for(condition: Callable[[], _Found], what: str, timeout_s: float = 10.0, every_s: float = 0.01) -> _Found:
+def wait_for(
+    condition: Callable[[], _Found | None], what: str, timeout_s: float = 10.0, every_s: float = 0.01
+) -> _Found:
     """Return the first true result of `condition`, or raise TimeoutError that says what was awaited."""
     until = time.monotonic() + timeout_s
     while True:
@@ -79,7 +82,10 @@ class Stand:
             self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)
             self.start_server(host)
         for host in started:
-            wait_for(lambda place=self._agent(host): any(place.pins.glob("link_*")), f"agent on {host}")  # type: ignore[misc]
+            wait_for(partial(self._agent_works, host), f"agent on {host}")
+
+    def _agent_works(self, host: str) -> bool:
+        return any(self._agent(host).pins.glob("link_*"))
 
     def start_server(self, host: str) -> None:
         """Start the web server and return when it listens."""
