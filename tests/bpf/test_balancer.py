@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ from tests.rig.packets import (
     udp,
 )
 from tests.rig.xdp import Action, Xdp, desired
+from xdplb import hashing
+from xdplb.model import Vip
 
 BOTH = [*BACKENDS4, *BACKENDS6]
 
@@ -146,6 +149,27 @@ def test_what_is_not_for_a_vip_reaches_the_host_untouched(xdp: Xdp, reason: str,
 
     assert xdp.run_bytes(bytes(packet)) == (Action.PASS, bytes(packet))
     assert xdp.reasons() == {reason: 1}
+
+
+def test_each_of_a_hundred_vips_is_found_in_the_one_row_or_the_other(xdp: Xdp) -> None:
+    vips = tuple(Vip(ip_address(0xC0000200 + n), 80) for n in range(100))
+    xdp.serve(config(service(vips=vips)))
+    first = {number for vip in vips for number in hashing.vip_rows(vip, xdp.kernel.spec.seed, 8)[:1]}
+    assert set(xdp.kernel.tables().services) - first  # some lie in their second row
+
+    assert {xdp.run(tcp(vip=str(vip.address)))[0] for vip in vips} == {Action.TX}
+
+
+def test_an_address_that_differs_only_in_its_upper_half_is_a_stranger_even_in_the_same_row(xdp: Xdp) -> None:
+    xdp.serve(config(service()))
+    seed, vip = xdp.kernel.spec.seed, Vip(ip_address(VIP6), 80)
+    (number,) = (n for n, row in xdp.kernel.tables().services.items() if row.vip == vip)
+    low = int(vip.address) & (1 << 64) - 1
+    others = (Vip(ip_address(high << 64 | low), 80) for high in range(0x20010DB900000000, 0x20010DB900001000))
+    stranger = next(other for other in others if number in hashing.vip_rows(other, seed, 8))
+
+    assert xdp.run(tcp(vip=str(stranger.address)))[0] is Action.PASS
+    assert xdp.reasons() == {"passed_no_service": 1}
 
 
 def test_packet_longer_than_its_frame_is_dropped(xdp: Xdp) -> None:
