@@ -87,6 +87,7 @@ def test_two_protocols_may_share_address_and_port() -> None:
         (HEAD + WEB + 'check = { kind = "icmp" }', "service.web.check.kind: 'icmp' is not known"),
         (HEAD + WEB + "check = { interval_s = 0 }", "service.web.check.interval_s: 0.0 is out of range"),
         (HEAD + WEB + "check = { rise = 1.5 }", "service.web.check.rise: 1.5 has the wrong type; give a whole number"),
+        (HEAD + WEB + "ring_size = 1000", "service.web.ring_size: 1000 is no power of two; give 1024"),
         (HEAD + WEB + "ring_size = 0", "service.web.ring_size: 0 is out of range"),
     ],
 )

@@ -231,6 +231,9 @@ def _service(table: ServiceTable) -> Service:
     _unique(f"{key}.backends", "address", (b.address for b in backends))
     if table.ring_size is not None:
         within(f"{key}.ring_size", table.ring_size, max(1, len(backends)), MAX_RING)
+        if table.ring_size & (table.ring_size - 1):
+            higher = 1 << table.ring_size.bit_length()
+            raise ConfigError(f"{key}.ring_size", f"{table.ring_size} is no power of two", f"give {higher}")
     check = _check(f"{key}.check", table.check, vips)
     return Service(table.name, vips, backends, check, table.ring_size)
 

@@ -1,0 +1,122 @@
+"""The ring's promises: shares, exact moves on failure, small moves on change, the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xdplb.ring import Member, build_ring, ring_size
+
+
+def members(number: int, weight: int = 100) -> list[Member]:
+    return [Member(f"b{n}", weight) for n in range(number)]
+
+
+def owners(of: list[Member], size: int = 16384, salt: str = "web") -> list[str]:
+    """The key of every slot's backend."""
+    return [of[i].key if i >= 0 else "" for i in build_ring(of, size, salt)]
+
+
+def moved(before: list[str], after: list[str]) -> int:
+    return sum(a != b for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backends", "slots"), [(0, 1024), (1, 1024), (10, 1024), (11, 2048), (100, 16384), (1000, 131072)]
+)
+def test_size_is_a_power_of_two_with_a_hundred_slots_a_backend(backends: int, slots: int) -> None:
+    assert ring_size(backends) == slots
+
+
+def test_shares_are_within_one_percent_of_the_weights() -> None:
+    weights = {f"b{n}": 50 + n for n in range(100)}
+    shares = Counter(owners([Member(key, weight) for key, weight in weights.items()]))
+    for key, weight in weights.items():
+        wanted = 16384 * weight / sum(weights.values())
+        assert abs(shares[key] - wanted) <= 1 + 0.01 * wanted
+
+
+def test_order_of_the_members_does_not_matter() -> None:
+    some = [replace(m, weight=w, up=w != 7) for m, w in zip(members(20), [1, 7, 100, 3] * 5, strict=True)]
+    assert owners(some) == owners(some[::-1]) == owners(sorted(some, key=lambda m: m.weight))
+
+
+def test_ring_is_the_same_on_every_box_and_version() -> None:
+    """Frozen: another ring would move flows of every box at an upgrade."""
+    some = [Member(f"b{n}", 1 + n, up=n != 3) for n in range(9)]
+    text = ",".join(owners(some, 1024)).encode()
+    assert hashlib.blake2b(text, digest_size=8).hexdigest() == "73666aa2380a8266"
+
+
+def test_services_spread_differently() -> None:
+    assert owners(members(5), salt="web") != owners(members(5), salt="api")
+
+
+patterns = st.lists(st.booleans(), min_size=12, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(patterns, st.integers(0, 11))
+def test_failure_and_recovery_move_exactly_ones_own_slots(up: list[bool], who: int) -> None:
+    """Whoever else is down."""
+    up[who] = True
+    with_it = [Member(f"b{n}", 10 + n, up=is_up) for n, is_up in enumerate(up)]
+    without = [replace(m, up=False) if n == who else m for n, m in enumerate(with_it)]
+    before, after = owners(with_it, 2048), owners(without, 2048)
+    assert {slot for slot, owner in enumerate(before) if owner != after[slot]} == {
+        slot for slot, owner in enumerate(before) if owner == f"b{who}"
+    }
+
+
+def test_slots_of_a_failed_backend_are_spread_over_all_others() -> None:
+    healthy = members(10)
+    down = [replace(m, up=m.key != "b3") for m in healthy]
+    before, after = owners(healthy), owners(down)
+    heirs = Counter(after[slot] for slot, owner in enumerate(before) if owner == "b3")
+    assert len(heirs) == 9
+    assert max(heirs.values()) < 1.4 * min(heirs.values())
+
+
+@pytest.mark.parametrize("who", [0, 42, 99])
+def test_a_backend_that_is_removed_moves_little_more_than_its_share(who: int) -> None:
+    every = members(100)
+    before, after = owners(every), owners(every[:who] + every[who + 1 :])
+    assert before.count(f"b{who}") <= moved(before, after) <= 2.6 * before.count(f"b{who}")
+
+
+def test_a_weight_that_doubles_moves_little_more_than_it_must() -> None:
+    every = members(100)
+    heavier = [replace(m, weight=200) if m.key == "b7" else m for m in every]
+    before, after = owners(every), owners(heavier)
+    assert after.count("b7") == pytest.approx(2 * before.count("b7"), rel=0.02)
+    assert moved(before, after) <= 2.6 * (after.count("b7") - before.count("b7"))
+
+
+def test_weight_0_gets_nothing_and_does_not_disturb_the_others() -> None:
+    every = members(10)
+    assert owners([*every, Member("idle", 0)]) == owners(every)
+
+
+def test_with_nobody_up_every_slot_is_empty() -> None:
+    for nobody in ([], [Member("a", 0)], [Member("a", 1, up=False), Member("b", 0)]):
+        assert set(build_ring(nobody, 1024)) == {-1}
+
+
+def test_one_backend_has_every_slot_and_the_last_one_up_too() -> None:
+    assert set(owners(members(1))) == {"b0"}
+    assert set(owners([replace(m, up=m.key == "b5") for m in members(300)], 32768)) == {"b5"}
+
+
+def test_more_backends_than_slots_share_them_as_far_as_they_go() -> None:
+    assert set(Counter(owners(members(100), 64)).values()) == {1}
+
+
+@pytest.mark.parametrize("size", [0, 1000, -4])
+def test_a_size_that_is_no_power_of_two_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="not a power of two"):
+        build_ring(members(3), size)
