@@ -23,8 +23,8 @@ check:
 	.venv/bin/ruff check -q .
 	.venv/bin/ruff format -q --check .
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
-	.venv/bin/mypy
-	$(PY) -m pytest -q -m 'not root' tests
+	.venv/bin/mypy --no-error-summary
+	$(PY) -m pytest -q -m 'not root and not slow' tests
 
 format:
 	@tools/setup

@@ -15,6 +15,7 @@ pytest_plugins = ["tests.rig.net"]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "root: needs root, an eBPF kernel and network namespaces")
+    config.addinivalue_line("markers", "slow: takes seconds; part of `make test`, not of `make check`")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -60,6 +60,7 @@ class Daemon:
         self.started: Reconciled | None = None
         self.warnings: list[str] = []
         self._began = time.time()
+        self._written = 0  # map entries, since the start
         self._slots: SlotCounts | None = None
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
@@ -142,11 +143,8 @@ class Daemon:
 
     # --- reconcile ------------------------------------------------------------------------------------------
 
-    async def reconcile(self) -> int:
-        """Make the kernel equal to what is desired now; return how many map entries were written.
-
-        What the kernel refuses is logged and kept in `last`.
-        """
+    async def reconcile(self) -> None:
+        """Make the kernel equal to what is desired now. What the kernel refuses is logged and kept in `last`."""
         async with self._turn:
             self._wake.clear()
             began, error, writes = time.monotonic(), None, 0
@@ -157,8 +155,8 @@ class Daemon:
                     raise
                 log.error("reconcile: %s", problem)
                 error = str(problem)
+            self._written += writes
             self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
-            return writes
 
     async def _reconcile(self) -> int:
         before, known = self.services, self.kept.health
@@ -230,11 +228,12 @@ class Daemon:
             raise
         await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
         self._follow()
-        written = await self.reconcile()
+        written = self._written
+        await self.reconcile()
         waited = await self.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
-            written += await self.reconcile()
-        return written
+            await self.reconcile()
+        return self._written - written
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""

@@ -50,7 +50,7 @@ class Xdp:
     """A program with tables of its own, in pins of its own."""
 
     def __init__(self, spec: Spec = SPEC, name: str | None = None) -> None:
-        self.place = loader.Place(name or f"test-{os.getpid()}")
+        self.place = loader.Place(name or f"test-packets-{os.getpid()}")
         self.place.make()
         self.kernel = Kernel(self.place, spec)
         self.fd = syscall.get(self.kernel.pinned.program)
