@@ -182,7 +182,7 @@ def worlds(draw: st.DrawFn) -> tuple[DesiredService, ...]:
     return desired(config(*services), draw(able), draw(able))
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(worlds(), min_size=1, max_size=5))
 def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
@@ -200,7 +200,7 @@ def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
     assert bring(warm, history[-1]) == []
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(worlds(), worlds())
 def test_at_every_step_a_known_vip_leads_to_a_written_backend(

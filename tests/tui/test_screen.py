@@ -180,6 +180,7 @@ def test_another_size_is_another_picture(start: Callable[..., Session]) -> None:
     assert screen.end() == (0, "")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_leaves_is_waited_for(start: Callable[..., Session]) -> None:
     screen = start("leaves for a while")
     screen.see("no answer from the daemon for 1 s; forwarding goes on")
@@ -189,6 +190,7 @@ def test_a_daemon_that_leaves_is_waited_for(start: Callable[..., Session]) -> No
     assert screen.end() == (0, "")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_hangs_does_not_stop_the_keys(start: Callable[..., Session]) -> None:
     screen = start("hangs")
     screen.see("M pkt/s")
