@@ -85,15 +85,17 @@ class Demo:
     def __init__(self, stand: Stand, folder: Path) -> None:
         self.stand, self.report = stand, folder / "load.jsonl"
         self.quiet = False
+        self.lines: list[str] = []
         self.step = ""
         self.phases: list[Phase] = []
         self.facts: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
-        """Tell the reader what happens."""
-        self.step = text
+        """Tell the reader what happens; while the live screen is on, its first clause there and all of it afterwards."""
+        self.step = text.split(":")[0].split(",")[0]
+        self.lines.append(f"{time.strftime('%H:%M:%S')}  {text}")
         if not self.quiet:
-            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+            click.echo(self.lines[-1])
 
     # --- the steps ------------------------------------------------------------------------------------------
 
@@ -300,8 +302,10 @@ def play_on_screen(demo: Demo) -> None:
         return {**status, "name": f"demo: {demo.step}"}
 
     thread.start()
+    shown = len(demo.lines)
     with contextlib.suppress(_Over):
         screen.run(fetch)
+    click.echo("\n".join(demo.lines[shown:]))
     if thread.is_alive():
         raise KeyboardInterrupt
     if problem:

@@ -1,0 +1,76 @@
+"""Time one program: `driver.c` is run by BPF_PROG_TEST_RUN, and calls the program once a turn."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from xdplb.dataplane import layout, syscall
+from xdplb.dataplane.loader import Place, Request, obtain
+
+HERE = Path(__file__).resolve().parent
+XDP_TX = 3
+WARM_SHARE = 4  # of the turns, one in so many runs before the clock does
+
+
+class NotProven(Exception):
+    """Some turn did not do what it was timed for, so its time means nothing."""
+
+
+def request(source: str, function: str, **defines: int) -> Request:
+    """Return the order for a program of this folder; it names its maps itself."""
+    path = str(HERE / source)  # absolute: it does not lie in `bpf/`
+    return Request(path, function, path, {}, defines)
+
+
+class Driver:
+    """The driver for frames of one family, 4 or 6."""
+
+    def __init__(self, place: Place, family: int) -> None:
+        """Compile and load. Raises KernelError."""
+        pinned = obtain(place, request("driver.c", "driver", FAMILY=family))
+        self._fd = syscall.get(pinned.program)
+        self._programs = syscall.get(pinned.folder / "programs")
+        state = syscall.get(pinned.folder / "state")
+        self._memory = mmap.mmap(state, mmap.PAGESIZE)
+        os.close(state)
+        self._state: Any = layout.build(pinned.maps["state"]["value"]).from_buffer(self._memory)
+
+    def close(self) -> None:
+        """Give descriptors and memory back; the pins stay."""
+        del self._state
+        self._memory.close()
+        os.close(self._programs)
+        os.close(self._fd)
+
+    def time(self, program: int, frame: bytes, flows: int, turns: int, grows: int) -> float:
+        """Return the ns of a turn, driver included, with each frame of any one of `flows` flows.
+
+        Every turn must send the frame back, longer by `grows` bytes. Raises NotProven.
+        """
+        syscall.update(self._programs, bytes(4), program.to_bytes(4, "little"))
+        for count in (max(turns // WARM_SHARE, 2), turns):
+            self._run(frame, flows, count, grows)
+        # Not the time of the system call: that includes waiting for other CPUs twice.
+        ns: int = self._state.ended_ns - self._state.began_ns
+        return ns / (turns - 1)
+
+    def _run(self, frame: bytes, flows: int, turns: int, grows: int) -> None:
+        state = self._state
+        state.flows, state.frame_bytes = flows, len(frame)
+        state.turns, state.last_turn, state.grown_bytes = 0, turns - 1, 0
+        action, left, _ = syscall.test_run(self._fd, frame, turns)
+        grown = state.grown_bytes + len(left) - len(frame)  # the last turn's is still on
+        if (action, state.turns, grown) != (XDP_TX, turns, turns * grows):
+            raise NotProven(f"action {action}, {state.turns} of {turns} turns, grown {grown}, not {turns * grows}")
+
+
+@contextmanager
+def drivers(place: Place) -> Iterator[dict[int, Driver]]:
+    """Both drivers, by family."""
+    with closing(Driver(place, 4)) as four, closing(Driver(place, 6)) as six:
+        yield {4: four, 6: six}

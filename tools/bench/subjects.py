@@ -1,0 +1,92 @@
+"""What is measured: the floors, and the balancer exactly as the product compiles and fills it for a configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from tools.bench.driver import request
+from xdplb.dataplane import syscall
+from xdplb.dataplane.kernel import Kernel, request_for
+from xdplb.dataplane.loader import Place, obtain
+from xdplb.dataplane.plane import Spec
+from xdplb.desired import Hop, Overrides, desire
+from xdplb.model import Backend, Balancer, Config, Service, Vip
+from xdplb.reconcile import reconcile
+from xdplb.tables import Capacity
+
+BACKENDS = 100
+SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0x0F1E2D3C4B5A6978
+OWN_MAC, NEXT_MAC = bytes.fromhex("020000000202"), bytes.fromhex("020000000303")
+VIPS = {4: IPv4Address("192.0.2.10"), 6: IPv6Address("2001:db8::10")}
+SOURCES = {4: IPv4Address("10.0.2.2"), 6: IPv6Address("fd00:2::2")}
+OUTER_BYTES = {4: 20, 6: 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One program, ready to run: fed with frames of `family`, it sends them back longer by `grows` bytes."""
+
+    name: str
+    family: int
+    fd: int
+    grows: int
+
+
+def frame(family: int, syn: bool) -> bytes:
+    """Return the least TCP packet to the VIP, in a frame as long as the wire wants it (64 bytes with its checksum)."""
+    tcp = bytes.fromhex("0400 0050 00000001 00000001") + bytes([0x50, 0x02 if syn else 0x10]) + bytes(6)
+    if family == 4:
+        network = bytes.fromhex("4500 0028 0001 4000 40 06 0000 0a000001") + VIPS[4].packed
+    else:
+        network = bytes.fromhex("60000000 0014 06 40") + IPv6Address("2001:db8:c::7").packed + VIPS[6].packed
+    ethernet = OWN_MAC + NEXT_MAC + bytes.fromhex("0800" if family == 4 else "86dd")
+    return (ethernet + network + tcp).ljust(60, b"\0")
+
+
+def service(family: int) -> Service:
+    """Return a service with one VIP and its backends, all of one family, and no check."""
+    address = {4: lambda n: IPv4Address(0x0A000B02 + n), 6: lambda n: IPv6Address((0xFD00000B << 96) + n)}[family]
+    backends = tuple(Backend(f"b{n}", address(n)) for n in range(1, BACKENDS + 1))
+    return Service(f"web{family}", (Vip(VIPS[family], 80),), backends)
+
+
+def fill(kernel: Kernel) -> None:
+    """Fill the tables as the daemon does for a service of each family."""
+    services = tuple(service(family) for family in (4, 6))
+    hops = {b.address: Hop(2, OWN_MAC, NEXT_MAC, SOURCES[b.address.version]) for s in services for b in s.backends}
+    desired = desire(Config(Balancer("eth0"), services), Overrides(), {}, dict(hops))
+    kernel.apply(reconcile(desired, kernel.tables(), kernel.spec.capacity, kernel.spec.seed))
+
+
+def balancers(place: Place) -> dict[str, tuple[int, Path]]:
+    """Compile what the daemon compiles for IPv4, for IPv6 and for both; return family and program by name."""
+    spec = Spec(vip4=True, vip6=True, outer4=True, outer6=True, capacity=Capacity(), seed=SEED, hash_key=HASH_KEY)
+    with closing(Kernel(place, spec)) as kernel:
+        fill(kernel)
+        both = kernel.pinned.program
+    four = obtain(place, request_for(replace(spec, vip6=False, outer6=False))).program
+    six = obtain(place, request_for(replace(spec, vip4=False, outer4=False))).program
+    return {"IPv4": (4, four), "IPv6": (6, six), "IPv4 (of both)": (4, both), "IPv6 (of both)": (6, both)}
+
+
+@contextmanager
+def subjects(place: Place) -> Iterator[tuple[dict[int, Subject], list[Subject]]]:
+    """Load everything: the stub of each family, and what is measured."""
+    with ExitStack() as stack:
+
+        def load(name: str, family: int, path: Path, grows: int) -> Subject:
+            fd = syscall.get(path)
+            stack.callback(os.close, fd)
+            return Subject(name, family, fd, grows)
+
+        floors = [obtain(place, request("floors.c", "floors", FLOOR=n)).program for n in range(3)]
+        stubs = {family: load("stub", family, floors[0], 0) for family in (4, 6)}
+        measured = [load("floor", 4, floors[1], 0), load("floor2", 4, floors[2], 20)]
+        for name, (family, path) in balancers(place).items():
+            measured.append(load(name, family, path, OUTER_BYTES[family]))
+        yield stubs, measured
