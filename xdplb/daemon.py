@@ -88,7 +88,15 @@ class Daemon:
         self._lock_file.flush()
 
     async def start(self, replace_other: bool) -> None:
-        """Look around, fill the tables, attach. Raises KernelError and DaemonError."""
+        """Look around, fill the tables, attach. Raises XdplbError; then what it made is gone again."""
+        try:
+            await self._start(replace_other)
+        except BaseException:
+            if loader.attached(self.place, self.network.index) is None:
+                loader.forget_all(self.place)
+            raise
+
+    async def _start(self, replace_other: bool) -> None:
         self.kept = state.load(self.name)
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))

@@ -97,11 +97,11 @@ class Forwarding:
         """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
         await self._become(_union(self.kernel.spec, wanted), services)  # compiled in before it is used,
         try:
-            changes = self._changes(services, self.kernel, settle)
+            changes = await self._changes(services, self.kernel, settle)
         except NoRoom as reason:
             log.info("making new tables: %s", reason)
             await self._become(_roomier(self.kernel.spec, services), services)
-            changes = self._changes(services, self.kernel)
+            changes = await self._changes(services, self.kernel)
         self._apply(changes)
         kept = self.kernel.spec
         await self._become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
@@ -118,8 +118,12 @@ class Forwarding:
         self.kernel.apply(going)
 
     @staticmethod
-    def _changes(services: Sequence[DesiredService], kernel: Kernel, settle: Collection[int] = ()) -> list[Change]:
-        return reconcile(services, kernel.tables(), kernel.spec.capacity, kernel.spec.seed, settle)
+    async def _changes(
+        services: Sequence[DesiredService], kernel: Kernel, settle: Collection[int] = ()
+    ) -> list[Change]:
+        """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
+        spec = kernel.spec
+        return await asyncio.to_thread(reconcile, services, kernel.tables(), spec.capacity, spec.seed, settle)
 
     async def _become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
         """Swap the program, and the tables with it when their layout changes."""
@@ -129,7 +133,7 @@ class Forwarding:
         new = await asyncio.to_thread(Kernel, self.place, spec)
         other_tables = new.pinned.folder != old.pinned.folder
         if other_tables:  # full before the first packet sees them
-            new.apply(self._changes(services, new))
+            new.apply(await self._changes(services, new))
         attached = loader.attached(self.place, self.ifindex)
         if attached:
             loader.attach(self.place, new.pinned, self.interface, self.ifindex, self.mode)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -24,6 +26,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
 from xdplb.model import Address
+
+log = logging.getLogger("xdplb")
 
 # include/uapi/linux/rtnetlink.h and neighbour.h
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresses and routes of both families
@@ -152,6 +156,8 @@ class Network:
         self._ipr: Any = None
         self._events: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._look_due = self._routes_due = False
+        self._took_s = 0.0  # the last look at all routes
 
     async def __aenter__(self) -> Network:
         self._events, self._ipr = AsyncIPRoute(), AsyncIPRoute()
@@ -159,9 +165,7 @@ class Network:
         await self._ipr.__aenter__()
         await self._events.bind(groups=_GROUPS)
         self.nic = await _read_nic(self._ipr, self.index)
-        for family in (socket.AF_INET, socket.AF_INET6):
-            async for message in await self._ipr.neigh("dump", family=family, ifindex=self.index):
-                self._take_neighbour(message)
+        await self._read_neighbours()
         self._start(self._watch())
         return self
 
@@ -175,7 +179,12 @@ class Network:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("the network is not watched any more", exc_info=error)
 
     async def find(self, addresses: Iterable[Address]) -> None:
         """Make `hops` hold the way to exactly these addresses; neighbours may still be resolving afterwards."""
@@ -197,28 +206,39 @@ class Network:
 
     async def _watch(self) -> None:
         """Follow netlink events for ever."""
-        burst: asyncio.TimerHandle | None = None
-        loop = asyncio.get_running_loop()
-        routes = False
         while True:
-            async for message in self._events.get():
-                kind = message.get("event", "")
-                if kind in ("RTM_NEWNEIGH", "RTM_DELNEIGH"):
-                    if not self._take_neighbour(message):
-                        continue
-                    deleted = kind == "RTM_DELNEIGH" and ip_address(message.get("dst")) in self._managed
-                    if deleted:  # somebody else's doing: have it managed anew
-                        self._managed.discard(ip_address(message.get("dst")))
-                    routes = deleted or (routes and burst is not None and burst.when() > loop.time())
-                else:
-                    routes = True
-                if burst:
-                    burst.cancel()
-                burst = loop.call_later(SETTLE_S, lambda r: self._start(self._refresh(r)), routes)
+            try:
+                async for message in self._events.get():
+                    self._take_event(message)
+            except OSError as error:  # the kernel had more events than room: look at everything anew
+                log.warning("netlink events were lost (%s)", error)
+                await self._read_neighbours()
+                self._look_soon(routes=True)
 
-    async def _refresh(self, routes: bool) -> None:
+    def _take_event(self, message: Any) -> None:
+        kind = message.get("event", "")
+        if kind not in ("RTM_NEWNEIGH", "RTM_DELNEIGH"):
+            self._look_soon(routes=True)
+        elif self._take_neighbour(message):
+            address = ip_address(message.get("dst"))
+            deleted = kind == "RTM_DELNEIGH" and address in self._managed
+            if deleted:  # somebody else's doing: have it managed anew
+                self._managed.discard(address)
+            self._look_soon(routes=deleted)
+
+    def _look_soon(self, routes: bool) -> None:
+        """Look once at the end of a burst; a flood of route changes may take a tenth of a core, not more."""
+        self._routes_due = self._routes_due or routes
+        if not self._look_due:
+            self._look_due = True
+            delay = max(SETTLE_S, 9 * self._took_s) if routes else SETTLE_S
+            asyncio.get_running_loop().call_later(delay, lambda: self._start(self._look()))
+
+    async def _look(self) -> None:
         async with self._lock:
+            routes, self._routes_due, self._look_due = self._routes_due, False, False
             if routes:
+                began = time.monotonic()
                 try:
                     self.nic = await _read_nic(self._ipr, self.index)
                 except KernelError:
@@ -226,7 +246,13 @@ class Network:
                 for address in list(self._routes):
                     self._routes[address] = await self._find_route(address)
                 await self._manage_neighbours()
+                self._took_s = time.monotonic() - began
         self._publish()
+
+    async def _read_neighbours(self) -> None:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            async for message in await self._ipr.neigh("dump", family=family, ifindex=self.index):
+                self._take_neighbour(message)
 
     def _publish(self) -> None:
         hops = {address: self._hop(route) for address, route in self._routes.items()}

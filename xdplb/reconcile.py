@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from xdplb import hashing
 from xdplb.desired import DesiredService
@@ -162,7 +161,7 @@ def _fill_rings(
     for service in services:
         offset = offsets[service.identity]
         extents.add(range(offset, offset + service.ring_size))
-        positions = _ring(tuple(members_of(service)), service.ring_size, service.name)
+        positions = build_ring(members_of(service), service.ring_size, service.name)
         index_of = [indexes.get(b.identity, NO_BACKEND) for b in service.backends] + [NO_BACKEND]  # [-1]: none
         entries = {}
         for slot, position in enumerate(positions, offset):
@@ -172,12 +171,6 @@ def _fill_rings(
         if entries:
             changes.append(PutSlots(service.identity, entries))
     return changes, extents
-
-
-@lru_cache(maxsize=1024)
-def _ring(members: tuple[Member, ...], size: int, salt: str) -> Sequence[int]:
-    """Rings change seldom and reconciles are many."""
-    return build_ring(members, size, salt)
 
 
 def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:

@@ -24,7 +24,7 @@ def refused(stand: Stand, words: str, *arguments: str) -> None:
     assert lines[-1].startswith("xdplb: ")
     assert words in lines[-1]
     assert len(lines) == 1
-    assert loader.attached(loader.Place(stand.name), 2) is None
+    assert list(loader.Place(stand.name).pins.glob("*")) == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_a_mode_that_the_nic_cannot_do(stand: Stand, config_file: Path) -> None:
     assert done.returncode == 1
     assert 'set balancer.mode = "native" or use another NIC' in done.stderr
     assert "Traceback" not in done.stderr
+    assert not loader.Place(stand.name).pins.exists()
 
 
 def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_attached(stand: Stand) -> None:

@@ -150,6 +150,11 @@ def forget_others(place: Place, keep: Pinned) -> None:
             pin.unlink(missing_ok=True)
 
 
+def forget_all(place: Place) -> None:
+    """Remove every pin of this place but keep its files."""
+    shutil.rmtree(place.pins, ignore_errors=True)
+
+
 # --- attaching ----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 
@@ -10,6 +11,8 @@ from xdplb.desired import Health, Key
 from xdplb.health.check import Probe, ProbeEnded, Report, RiseFall, Start
 from xdplb.health.probe import probe_tcp
 from xdplb.model import Address, Check
+
+log = logging.getLogger("xdplb")
 
 JITTER = 0.1  # share of the interval by which probes spread, so that they do not march in step
 
@@ -36,6 +39,7 @@ class Watch:
                 if known and key in known:
                     self.health[key] = known[key]
                 task = asyncio.create_task(self._run(key, check, address))
+                task.add_done_callback(_report)
                 self._tasks[key] = ((check, address), task)
 
     async def wait_first(self, timeout_s: float) -> bool:
@@ -78,3 +82,9 @@ class Watch:
         """Keep the latest cause for people, as long as it agrees with what is believed."""
         if ended.passed == machine.up:
             self.health[key] = Health(machine.up, ended.cause)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A check that ends by itself is a bug: say so loudly."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a check has ended", exc_info=error)
