@@ -7,6 +7,9 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
+/* What is rare is laid aside by the compiler, so that the packet's usual way runs straight on. */
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
 /* An IPv6 or IPv4-mapped address in network byte order, as two words for cheap comparison. */
 struct address {
 	__u64 high;
@@ -22,14 +25,14 @@ static __always_inline struct address mapped(__be32 address)
 	};
 }
 
+static __always_inline __be32 unmapped(const struct address *address)
+{
+	return ((const __be32 *)address)[3];
+}
+
 static __always_inline struct address address6(const struct in6_addr *address)
 {
 	const __u64 *half = (const void *)address;
 
 	return (struct address){ .high = half[0], .low = half[1] };
-}
-
-static __always_inline bool same(const struct address *a, const struct address *b)
-{
-	return a->low == b->low && a->high == b->high;
 }

@@ -10,25 +10,31 @@
 #include "encap.h"
 
 /* Forwarded packets are counted where they go, and nowhere else: all other numbers are sums of these. */
-static __always_inline int count(struct packet *p)
+static __always_inline void count(const struct packet *p, int sign)
 {
-	struct traffic *to = traffic.lookup(&p->index);
+	__u32 index = p->index;
+	struct traffic *to = traffic.lookup(&index);
 
 	if (to) {
-		to->packets += 1;
-		to->bytes += p->frame_bytes;
-		to->connections += p->opens;
+		to->packets += sign;
+		to->bytes += sign * (__s64)p->frame_bytes;
+		to->connections += sign * (int)p->opens;
 	}
-	return NEXT;
 }
 
+/* Counting comes before encap, although encap may fail: so the helper call there has less to keep over it. */
 static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 {
 	TRY(parse(ctx, p));
 	TRY(find_service(p));
 	TRY(steer(p));
-	TRY(encap(ctx, p));
-	TRY(count(p));
+	count(p, 1);
+	int action = encap(ctx, p);
+
+	if (unlikely(action != NEXT)) {
+		count(p, -1);
+		return action;
+	}
 	return XDP_TX;
 }
 

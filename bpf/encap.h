@@ -11,57 +11,58 @@
 
 #define OUTER_TTL 64
 
-/* Make room and write the Ethernet header; return the place of the outer IP header, or 0. Every pointer into the
+/* Make room and write the Ethernet header; `outer` is then the place of the outer IP header. Every pointer into the
  * packet is dead after bpf_xdp_adjust_head: that is why it is read anew here.
  */
-static __always_inline void *push(struct xdp_md *ctx, const struct packet *p, int bytes)
+static __always_inline int push(struct xdp_md *ctx, const struct packet *p, int bytes, void **outer)
 {
 	const struct backend *to = p->backend;
 
-	if (bpf_xdp_adjust_head(ctx, -bytes))
-		return 0;
+	if (unlikely(bpf_xdp_adjust_head(ctx, -bytes)))
+		return END(dropped_no_headroom, XDP_DROP);
 	void *frame = (void *)(long)ctx->data;
 
-	if (frame + ETH_HLEN + bytes > (void *)(long)ctx->data_end)
-		return 0;
+	if (unlikely(frame + ETH_HLEN + bytes > (void *)(long)ctx->data_end))
+		return END(dropped_no_headroom, XDP_DROP);
 	*(__u64 *)frame = *(const __u64 *)to->ethernet;
 	*(__u32 *)(frame + 8) = *(const __u32 *)(to->ethernet + 8);
 	*(__u16 *)(frame + 12) = *(const __u16 *)(to->ethernet + 12);
-	return frame + ETH_HLEN;
+	*outer = frame + ETH_HLEN;
+	return NEXT;
 }
 
 static __always_inline int encap4(struct xdp_md *ctx, struct packet *p)
 {
 	const struct backend *to = p->backend;
-	__u32 protocol = p->inner6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	__u32 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	__u32 first = 0x45 | p->traffic_class << 8, length = bpf_htons(p->inner_bytes + sizeof(struct iphdr));
 	/* The row holds the sum of the words that are the same for every packet (RFC 1071). */
 	__u32 sum = to->checksum + (p->traffic_class << 8) + length + (protocol << 8);
-	__u32 *word = push(ctx, p, sizeof(struct iphdr));
+	void *outer;
 
-	if (!word)
-		return END(dropped_no_headroom, XDP_DROP);
+	TRY(push(ctx, p, sizeof(struct iphdr), &outer));
+	__u32 *word = outer;
+
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	word[0] = first | length << 16;
 	word[1] = bpf_htons(0x4000) << 16; /* identification 0, don't fragment */
 	word[2] = OUTER_TTL | protocol << 8 | (~sum & 0xffff) << 16;
-	word[3] = to->source.low >> 32;
-	word[4] = to->address.low >> 32;
+	word[3] = unmapped(&to->source);
+	word[4] = unmapped(&to->address);
 	return NEXT;
 }
 
 static __always_inline int encap6(struct xdp_md *ctx, struct packet *p)
 {
 	const struct backend *to = p->backend;
-	__u32 protocol = p->inner6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	__u32 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	/* The flow label spreads flows over paths and queues (RFC 6438). */
-	__u32 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->fingerprint >> 32 & 0xfffff));
+	__u32 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->hash >> 32 & 0xfffff));
 	__u32 second = bpf_htons(p->inner_bytes) | protocol << 16 | OUTER_TTL << 24;
-	void *outer = push(ctx, p, sizeof(struct ipv6hdr));
+	void *outer;
 
-	if (!outer)
-		return END(dropped_no_headroom, XDP_DROP);
+	TRY(push(ctx, p, sizeof(struct ipv6hdr), &outer));
 	((__u32 *)outer)[0] = first;
 	((__u32 *)outer)[1] = second;
 	((__u64 *)outer)[1] = to->source.high;

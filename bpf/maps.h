@@ -13,12 +13,11 @@
 #include "address.h"
 
 /* One VIP. It lies in one of two rows that follow from its hash (find_service.h); Python places it. An empty
- * row has protocol 0, which no packet asks for.
+ * row has protocol 0 (port_and_protocol 0), which no packet asks for.
  */
 struct service {
 	struct address vip;
-	__be16 port;
-	__u16 protocol;
+	__u32 port_and_protocol; /* port in network order, then protocol: compared as one word */
 	__u32 ring_offset; /* first slot */
 	__u32 ring_size; /* slots */
 	__u32 flags; /* none yet */

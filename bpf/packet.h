@@ -16,6 +16,7 @@ struct flow {
 	__u32 protocol;
 };
 
+/* No address of a field may reach a helper: then all of it would have to lie in memory instead of registers. */
 struct packet {
 	struct flow flow;
 	__u64 frame_bytes;
@@ -23,11 +24,17 @@ struct packet {
 	__u32 traffic_class; /* DSCP and ECN */
 	bool inner6;
 	bool opens; /* a TCP SYN without ACK: a new connection */
-	__u64 fingerprint; /* hash of the flow, whole; its upper half picks the slot */
+	__u64 hash; /* of the flow; its upper half picks the slot */
 	__u32 index; /* of `backend` */
 	const struct service *service;
 	const struct backend *backend;
 };
+
+/* One family compiled in means one answer, without looking. */
+static __always_inline bool is6(const struct packet *p)
+{
+	return USE_VIP6 && (!USE_VIP4 || p->inner6);
+}
 
 /* A stage returns NEXT or the XDP action that ends the packet's way. */
 #define NEXT (-1)

@@ -14,8 +14,8 @@ struct ports {
 
 #define TCP_HEADER_BYTES 20
 #define TCP_FLAGS 13 /* offset in the TCP header, RFC 9293, 3.1 */
-#define TCP_SYN 0x02
-#define TCP_ACK 0x10
+#define TCP_SYN 1 /* bits of the flags */
+#define TCP_ACK 4
 #define UDP_HEADER_BYTES 8
 #define MORE_FRAGMENTS_OR_OFFSET 0x3fff /* of frag_off, RFC 791, 3.1 */
 
@@ -26,7 +26,8 @@ static __always_inline int parse_transport(const void *transport, const void *en
 	if (p->flow.protocol == IPPROTO_TCP) {
 		if (transport + TCP_HEADER_BYTES > end_of_frame)
 			return END(passed_truncated, XDP_PASS);
-		p->opens = (byte[TCP_FLAGS] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+		p->opens = byte[TCP_FLAGS] >> TCP_SYN & ~byte[TCP_FLAGS] >> TCP_ACK &
+			   1; /* no branch to mispredict */
 	} else if (p->flow.protocol == IPPROTO_UDP) {
 		if (transport + UDP_HEADER_BYTES > end_of_frame)
 			return END(passed_truncated, XDP_PASS);
@@ -74,9 +75,12 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 	p->frame_bytes = end_of_frame - (const void *)eth;
 	if ((const void *)(eth + 1) > end_of_frame)
 		return END(passed_truncated, XDP_PASS);
-	if (USE_VIP4 && eth->h_proto == bpf_htons(ETH_P_IP))
+	__be16 type = *(const __be16 *)((const void *)eth +
+					2 * ETH_ALEN); /* the struct is packed: two loads of a byte */
+
+	if (USE_VIP4 && type == bpf_htons(ETH_P_IP))
 		return parse_ipv4((const void *)(eth + 1), end_of_frame, p);
-	if (USE_VIP6 && eth->h_proto == bpf_htons(ETH_P_IPV6))
+	if (USE_VIP6 && type == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6((const void *)(eth + 1), end_of_frame, p);
 	return END(passed_not_ip, XDP_PASS);
 }

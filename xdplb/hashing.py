@@ -30,13 +30,18 @@ def port_word(port: int) -> int:
     return int.from_bytes(port.to_bytes(2, "big"), "little")
 
 
+def port_and_protocol(vip: Vip) -> int:
+    """Return the word of a service's row that holds both."""
+    return vip.protocol.number << 16 | port_word(vip.port)
+
+
 def vip_rows(vip: Vip, seed: int, rows_bits: int) -> tuple[int, int]:
     """Return the two rows of `services` in which a VIP may lie; they may be equal."""
     high, low = words(vip.address)
-    value = low ^ (high * _OTHER & _MASK) ^ seed
-    value = (value ^ (vip.protocol.number << 16 | port_word(vip.port))) * _GOLDEN & _MASK
-    value = (value ^ value >> 32) * _GOLDEN & _MASK
-    return value >> (64 - rows_bits), value >> (32 - rows_bits) & ((1 << rows_bits) - 1)
+    value = low ^ port_and_protocol(vip) ^ seed ^ (high * _OTHER & _MASK)
+    value = value * _GOLDEN & _MASK
+    again = (value ^ value >> 32) * _OTHER & _MASK
+    return value >> (64 - rows_bits), again >> (64 - rows_bits)
 
 
 def _mix(value: int, word: int) -> int:
@@ -45,15 +50,17 @@ def _mix(value: int, word: int) -> int:
 
 
 def hash_flow(source: Address, source_port: int, vip: Vip, key: int) -> int:
-    """Return the 64-bit fingerprint of a five-tuple, keyed with 64 bits; its upper half picks the slot."""
+    """Return the 64-bit hash of a flow to a VIP, keyed with 64 bits; its upper half picks the slot.
+
+    The protocol is not part of it: a service has one protocol, and its own ring.
+    """
     (source_high, source_low), (vip_high, vip_low) = words(source), words(vip.address)
-    value = key
-    if vip.address.version == 6:
-        value = _mix(_mix(value, source_high), vip_high)
-    value = _mix(value, source_low)
     ports = port_word(source_port) | port_word(vip.port) << 16
-    value = _mix(value, vip_low ^ ports ^ vip.protocol.number << 40)
-    return value * _OTHER & _MASK
+    if vip.address.version == 4:
+        value = _mix(key, source_low ^ ports)
+    else:
+        value = _mix(_mix(_mix(key, source_high), source_low), vip_high ^ ports)
+    return _mix(value, vip_low) * _OTHER & _MASK
 
 
 def slot_of(flow_hash: int, ring_size: int) -> int:

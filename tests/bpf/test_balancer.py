@@ -152,7 +152,7 @@ def test_what_is_not_for_a_vip_reaches_the_host_untouched(xdp: Xdp, reason: str,
 
 
 def test_each_of_a_hundred_vips_is_found_in_the_one_row_or_the_other(xdp: Xdp) -> None:
-    vips = tuple(Vip(ip_address(0xC0000200 + n), 80) for n in range(100))
+    vips = tuple(Vip(ip_address(0xC0000200 + n * n * 7919), 80) for n in range(100))
     xdp.serve(config(service(vips=vips)))
     first = {number for vip in vips for number in hashing.vip_rows(vip, xdp.kernel.spec.seed, 8)[:1]}
     assert set(xdp.kernel.tables().services) - first  # some lie in their second row

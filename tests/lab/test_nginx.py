@@ -1,4 +1,4 @@
-"""A real nginx behind a VIP: small answers, a large download, a large upload through the tunnel, in all family mixes."""
+"""A real nginx behind a VIP: small answers and large transfers in both directions, in all family mixes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def balanced(stand: Stand, tmp_path: Path) -> Iterator[Stand]:
     config = tmp_path / "nginx.toml"
     config.write_text(
         f'[balancer]\ninterface = "eth0"\n[[service]]\nname = "web"\nvips = ["{VIP4}:8080", "[{VIP6}]:8080"]\n'
-        f'backends = [{{ name = "b1", address = "{address("b1")}" }}, {{ name = "b2", address = "{address("b2", 6)}" }}]\n'
+        f'backends = [{{ name = "b1", address = "{address("b1")}" }},'
+        f' {{ name = "b2", address = "{address("b2", 6)}" }}]\n'
     )
     stand.start_daemon(config)
     for host in ("b1", "b2"):

@@ -58,7 +58,7 @@ def walk(frame: bytes, tables: Tables, spec: Spec, born: dict[int, int] | None =
     if index == NO_BACKEND:
         return Outcome(Action.DROP, frame, "dropped_no_backend")
     if previous:
-        index = _keep(flow, read.opens, index, previous, tables, {} if born is None else born)
+        index = _keep(flow ^ service.identity, read.opens, index, previous, tables, {} if born is None else born)
     backend = tables.backends[index]
     left = backend.ethernet + _outer(backend, read, flow) + frame[14:]
     return Outcome(Action.TX, left, identity=backend.identity, opens=read.opens)

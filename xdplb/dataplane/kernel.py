@@ -18,7 +18,7 @@ from typing import Any
 from xdplb.dataplane import layout, syscall
 from xdplb.dataplane.loader import Pinned, Place, Request, obtain
 from xdplb.dataplane.plane import Spec
-from xdplb.hashing import mapped, port_word
+from xdplb.hashing import mapped, port_and_protocol
 from xdplb.model import Address, Protocol, Vip
 from xdplb.tables import (
     BackendRow,
@@ -85,7 +85,7 @@ class Kernel:
 
     def tables(self) -> Tables:
         """Return the rows in use, and a live view of the slots."""
-        services = {n: _read_service(row) for n, row in enumerate(self._services) if row.protocol}
+        services = {n: _read_service(row) for n, row in enumerate(self._services) if row.port_and_protocol}
         backends = {n: _read_backend(row) for n, row in enumerate(self._backends) if row.identity}
         return Tables(services, backends, self._slots)
 
@@ -105,14 +105,12 @@ class Kernel:
                     slots[slot] = word
                 return len(entries)
             case PutService(number, row):
-                # Protocol 0 first: nobody may match a row that is half the old VIP and half the new one.
-                self._services[number].protocol = 0
-                leaf = self._service_leaf(row)
-                protocol, leaf.protocol = leaf.protocol, 0
-                self._services[number] = leaf
-                self._services[number].protocol = protocol
+                # This word 0 first: nobody may match a row that is half the old VIP and half the new one.
+                self._services[number].port_and_protocol = 0
+                self._services[number] = self._service_leaf(row)
+                self._services[number].port_and_protocol = port_and_protocol(row.vip)
             case ClearService(number):
-                self._services[number].protocol = 0
+                self._services[number].port_and_protocol = 0
             case ClearBackend(index):
                 # The rest stays: a packet that read its slot a moment ago still finds its way.
                 self._backends[index].up = 0
@@ -122,7 +120,6 @@ class Kernel:
     def _service_leaf(self, row: ServiceRow) -> Any:
         leaf = self._leaf["services"]()
         _write_address(leaf.vip, row.vip.address)
-        leaf.port, leaf.protocol = port_word(row.vip.port), row.vip.protocol.number
         leaf.ring_offset, leaf.ring_size, leaf.identity = row.ring_offset, row.ring_size, row.identity
         return leaf
 
@@ -181,8 +178,8 @@ def _read_address(high: int, low: int) -> Address:
 
 
 def _read_service(row: Any) -> ServiceRow:
-    port = int.from_bytes(row.port.to_bytes(2, "little"), "big")
-    vip = Vip(_read_address(row.vip.high, row.vip.low), port, _PROTOCOLS[row.protocol])
+    port = int.from_bytes((row.port_and_protocol & 0xFFFF).to_bytes(2, "little"), "big")
+    vip = Vip(_read_address(row.vip.high, row.vip.low), port, _PROTOCOLS[row.port_and_protocol >> 16])
     return ServiceRow(vip, row.ring_offset, row.ring_size, row.identity)
 
 

@@ -125,12 +125,14 @@ class MapShape:
 class Program:
     """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each.
 
-    `run_ns` and `runs` grow only while somebody holds `enable_stats`.
+    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell. `run_ns` and `runs` grow only while
+    somebody holds `enable_stats`.
     """
 
     id: int
     name: str
     instructions: bytes
+    machine_bytes: int
     run_ns: int
     runs: int
 
@@ -180,7 +182,7 @@ def program(fd: int) -> Program:
     _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, size, ctypes.addressof(buffer)))
     raw = buffer.raw
     name, run_ns, runs = raw[64:80].split(b"\0")[0].decode(), _u64(raw, 192), _u64(raw, 200)
-    return Program(_u32(raw, 4), name, code.raw[:count], run_ns, runs)
+    return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs)
 
 
 def program_by_id(number: int) -> Program:
