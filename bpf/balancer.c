@@ -12,14 +12,10 @@
 /* Forwarded packets are counted where they go, and nowhere else: all other numbers are sums of these. */
 static __always_inline void count(const struct packet *p, int sign)
 {
-	__u32 index = p->index;
-	struct traffic *to = traffic.lookup(&index);
-
-	if (to) {
-		to->packets += sign;
-		to->bytes += sign * (__s64)p->frame_bytes;
-		to->connections += sign * (int)p->opens;
-	}
+	p->traffic->packets += sign;
+	p->traffic->bytes += sign * (__s64)p->frame_bytes;
+	if (p->opens)
+		p->traffic->connections += sign;
 }
 
 /* Counting comes before encap, although encap may fail: so the helper call there has less to keep over it. */

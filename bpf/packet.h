@@ -25,9 +25,9 @@ struct packet {
 	bool inner6;
 	bool opens; /* a TCP SYN without ACK: a new connection */
 	__u64 hash; /* of the flow; its upper half picks the slot */
-	__u32 index; /* of `backend` */
 	const struct service *service;
 	const struct backend *backend;
+	struct traffic *traffic; /* of that backend */
 };
 
 /* One family compiled in means one answer, without looking. */

@@ -40,8 +40,6 @@ static __always_inline int parse_transport(const void *transport, const void *en
 
 static __always_inline int parse_ipv4(const struct iphdr *ip, const void *end_of_frame, struct packet *p)
 {
-	if ((const void *)(ip + 1) > end_of_frame)
-		return END(passed_truncated, XDP_PASS);
 	if (*(const __u8 *)ip != 0x45) /* version 4, 5 words: no options */
 		return END(passed_options, XDP_PASS);
 	if (ip->frag_off & bpf_htons(MORE_FRAGMENTS_OR_OFFSET))
@@ -73,7 +71,8 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 	const struct ethhdr *eth = (void *)(long)ctx->data;
 
 	p->frame_bytes = end_of_frame - (const void *)eth;
-	if ((const void *)(eth + 1) > end_of_frame)
+	/* One look for both headers; nothing on Ethernet is shorter. */
+	if (unlikely((const void *)(eth + 1) + sizeof(struct iphdr) > end_of_frame))
 		return END(passed_truncated, XDP_PASS);
 	__be16 type = *(const __be16 *)((const void *)eth +
 					2 * ETH_ALEN); /* the struct is packed: two loads of a byte */

@@ -12,21 +12,22 @@
  * other packet goes where its flow was remembered, or else where the slot's flows went before. A backend that is down
  * keeps nothing. So no flow of a live backend breaks, as long as the slot is moving.
  */
-static __always_inline __u32 keep_flow(const struct packet *p, const struct slot *slot)
+static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u32 previous)
 {
 	__u64 fingerprint = p->hash ^ p->service->identity;
-	__u32 index = slot->backend;
+	__u32 kept = previous;
 
 	if (p->opens) {
 		born.update(&fingerprint, &index);
 		return index;
 	}
-	__u32 *kept = born.lookup(&fingerprint);
+	__u32 *remembered = born.lookup(&fingerprint);
 
-	index = kept ? *kept : slot->previous;
-	const struct backend *backend = backends.lookup(&index);
+	if (remembered)
+		kept = *remembered;
+	const struct backend *backend = backends.lookup(&kept);
 
-	return backend && backend->up ? index : slot->backend;
+	return backend && backend->up ? kept : index;
 }
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
@@ -65,10 +66,13 @@ static __always_inline int steer(struct packet *p)
 
 	if (unlikely(!slot || !slot->backend))
 		return END(dropped_no_backend, XDP_DROP);
-	index = unlikely(slot->previous) ? keep_flow(p, slot) : slot->backend;
-	p->index = index;
-	p->backend = backends.lookup(&index);
-	if (unlikely(!p->backend))
+	__u32 chosen = slot->backend;
+
+	if (unlikely(slot->previous))
+		chosen = keep_flow(p, chosen, slot->previous);
+	p->backend = backends.lookup(&chosen);
+	p->traffic = traffic.lookup(&chosen);
+	if (unlikely(!p->backend || !p->traffic))
 		return END(dropped_no_backend, XDP_DROP);
 	return NEXT;
 }

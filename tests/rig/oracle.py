@@ -65,7 +65,7 @@ def walk(frame: bytes, tables: Tables, spec: Spec, born: dict[int, int] | None =
 
 
 def _parse(frame: bytes, spec: Spec) -> _Read | str:
-    if len(frame) < 14:
+    if len(frame) < 14 + 20:
         return "passed_truncated"
     kind = frame[12:14]
     if kind == b"\x08\x00" and spec.vip4:
@@ -76,8 +76,6 @@ def _parse(frame: bytes, spec: Spec) -> _Read | str:
 
 
 def _parse4(ip: bytes) -> _Read | str:
-    if len(ip) < 20:
-        return "passed_truncated"
     if ip[0] != 0x45:
         return "passed_options"
     if (ip[6] << 8 | ip[7]) & 0x3FFF:  # more fragments, or an offset

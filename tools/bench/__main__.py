@@ -3,14 +3,14 @@
 *floor* swaps the MAC addresses and counts; *floor2* makes room, writes a constant outer header and counts: what no
 program that encapsulates can do without. The balancer is what the daemon loads for a configuration with VIPs and 100
 backends (a ring of 16,384 slots) of IPv4, of IPv6, or of both. Flows are drawn at random from so many; in the flood,
-every packet is a SYN from a source of its own. The multiple is of *floor2* under the same load in the same run: absolute
-numbers differ from machine to machine, multiples hardly.
+every packet is a SYN from a source of its own. The multiple is of *floor2* under the same load in the same run, the one
+of IPv4 for IPv6, too: absolute numbers differ from machine to machine, multiples less.
 
-Method: BPF_PROG_TEST_RUN does not restore the frame between repeats, so `driver.c` runs in its place: each turn it takes
-the last turn's outer header off, makes the frame another flow's and tail-calls the program. The same with a program that
-only says XDP_TX is subtracted: *net*. How much the frames grew, summed over all turns, proves that every turn
+Method: BPF_PROG_TEST_RUN does not restore the frame between repeats, so `driver.c` runs in its place: each turn it
+takes the last turn's outer header off, makes the frame another flow's and tail-calls the program. The same with a stub
+that only says XDP_TX is subtracted: *net*. How much the frames grew, summed over all turns, proves that every turn
 encapsulated; otherwise there is no result. One CPU; everything interleaved, each measurement warmed up; the time is the
-thread's own; the median of all repetitions counts.
+thread's own; the median of the undisturbed measurements counts (`measure.py`).
 
 *insns* are a program's instructions after the verifier's rewriting, *bytes* the machine code. Calls are what is left of
 them then: lookups in arrays became plain arithmetic. Those on `born`, an LRU hash (`htab_lru_map_update_elem`,
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from tools.bench.driver import NotProven, drivers
 from tools.bench.inspection import Inspection, inspect
-from tools.bench.measure import Load, Results, measure
+from tools.bench.measure import Bench, Load, Results
 from tools.bench.report import as_json, lines
 from tools.bench.subjects import subjects
 from xdplb.dataplane.loader import Place
@@ -43,7 +43,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.bench", description="Net ns per packet, beside two floors.")
     parser.add_argument("--full", action="store_true", help="with a million flows, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
-    parser.add_argument("--repeat", type=int, default=15, metavar="N", help="repetitions (default 15)")
+    parser.add_argument("--repeat", type=int, default=7, metavar="N", help="undisturbed repetitions (default 7)")
     parser.add_argument("--turns", type=int, default=500_000, metavar="N", help="packets in each (default 500000)")
     return parser.parse_args()
 
@@ -56,7 +56,7 @@ def run(wanted: argparse.Namespace) -> tuple[Results, dict[str, Inspection]]:
         place.make()
         with drivers(place) as driver, subjects(place) as (stubs, measured):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # CPU 0 has more of the machine's interrupts
-            results = measure(driver, stubs, measured, loads, wanted.repeat, wanted.turns)
+            results = Bench(driver, stubs, measured, wanted.turns).measure(loads, wanted.repeat)
             return results, {subject.name: inspect(subject.fd) for subject in measured}
     finally:
         place.remove()

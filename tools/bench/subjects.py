@@ -15,15 +15,15 @@ from xdplb.dataplane.kernel import Kernel, request_for
 from xdplb.dataplane.loader import Place, obtain
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import Hop, Overrides, desire
-from xdplb.model import Backend, Balancer, Config, Service, Vip
+from xdplb.model import Address, Backend, Balancer, Config, Service, Vip
 from xdplb.reconcile import reconcile
 from xdplb.tables import Capacity
 
 BACKENDS = 100
 SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0x0F1E2D3C4B5A6978
 OWN_MAC, NEXT_MAC = bytes.fromhex("020000000202"), bytes.fromhex("020000000303")
-VIPS = {4: IPv4Address("192.0.2.10"), 6: IPv6Address("2001:db8::10")}
-SOURCES = {4: IPv4Address("10.0.2.2"), 6: IPv6Address("fd00:2::2")}
+VIPS: dict[int, Address] = {4: IPv4Address("192.0.2.10"), 6: IPv6Address("2001:db8::10")}
+SOURCES: dict[int, Address] = {4: IPv4Address("10.0.2.2"), 6: IPv6Address("fd00:2::2")}
 OUTER_BYTES = {4: 20, 6: 40}
 
 
@@ -50,8 +50,8 @@ def frame(family: int, syn: bool) -> bytes:
 
 def service(family: int) -> Service:
     """Return a service with one VIP and its backends, all of one family, and no check."""
-    address = {4: lambda n: IPv4Address(0x0A000B02 + n), 6: lambda n: IPv6Address((0xFD00000B << 96) + n)}[family]
-    backends = tuple(Backend(f"b{n}", address(n)) for n in range(1, BACKENDS + 1))
+    first: Address = IPv4Address("10.0.11.2") if family == 4 else IPv6Address("fd00:b::2")
+    backends = tuple(Backend(f"b{n}", first + n) for n in range(BACKENDS))
     return Service(f"web{family}", (Vip(VIPS[family], 80),), backends)
 
 
