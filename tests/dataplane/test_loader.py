@@ -51,7 +51,11 @@ def broken_sources(tmp_path: Path, old: str, new: str) -> Path:
     ("old", "new", "words"),
     [
         ("return NEXT;", "return NEXT", "steer.h:"),  # the compiler's
-        ("if (unlikely(!slot || !slot->backend))", "if (0)", "invalid mem access 'map_value_or_null'"),  # the verifier's
+        (
+            "if (unlikely(!slot || !slot->backend))",
+            "if (0)",
+            "invalid mem access 'map_value_or_null'",
+        ),  # the verifier's
     ],
 )
 def test_words_of_compiler_and_verifier_reach_the_user(

@@ -30,7 +30,8 @@ static __always_inline __u32 draw_flow(struct state *s)
  */
 static __always_inline void write_flow(void *frame, __u32 flow)
 {
-	__u64 *source = frame + (FAMILY == 4 ? 26 : 30); /* IPv4: with the destination; IPv6: the lower half */
+	__u64 *source =
+		frame + (FAMILY == 4 ? 26 : 30); /* IPv4: with the destination; IPv6: the lower half */
 	__u32 *ports = frame + (FAMILY == 4 ? 34 : 54);
 	__u64 number = flow * 2654435761U; /* odd: another flow is another address */
 
@@ -58,7 +59,8 @@ int driver(struct xdp_md *ctx)
 
 	if (frame + (FAMILY == 4 ? 54 : 74) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	*(__u64 *)frame = 0x0002020000000002ULL; /* 02:00:00:00:02:02 02:00:00:00:00:01, which nobody looks at */
+	*(__u64 *)frame =
+		0x0002020000000002ULL; /* 02:00:00:00:02:02 02:00:00:00:00:01, which nobody looks at */
 	*(__u32 *)(frame + 8) = 0x01000000;
 	*(__u16 *)(frame + 12) = FAMILY == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	write_flow(frame, draw_flow(s));
