@@ -32,7 +32,7 @@ log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
-PROBE_WAIT_S = 0.04  # how long an operator's change waits for the first probe of a new backend
+PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 
 @dataclass(slots=True)
