@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from tests.rig.net import QUICKSTART
 from tools.lab.net import VIP4, VIP6, address
 from tools.lab.stand import Stand, read_report, wait_for
+from xdplb import state
+from xdplb.dataplane import loader, syscall
 
 URLS = (f"http://{VIP4}/", f"http://[{VIP6}]/")
 
@@ -159,3 +162,44 @@ def test_a_next_hop_with_a_new_mac_is_followed(running: Stand) -> None:
         subprocess.run(["ip", "neigh", "flush", "dev", "eth0"], check=True)
 
     wait_for(lambda: set(ask(running, 100)[0]) == {"b1", "b2", "b3"}, "answers through the new address", 10)
+
+
+def test_a_program_that_somebody_took_off_is_attached_again(running: Stand) -> None:
+    place = loader.Place(running.name)
+    link = syscall.get(place.link(running.client.status()["interface"]["index"]))
+    syscall.link_detach(link)
+    os.close(link)
+    assert ask(running, 20)[0] == Counter()
+
+    wait_for(lambda: running.client.status()["interface"]["mode"] == "native", "the program", 8)
+
+    assert ask(running, 200)[1] == 0
+    assert "it is attached again" in running.log.read_text()
+
+
+def test_a_broken_state_file_stops_the_start_and_is_left_as_it_is(stand: Stand) -> None:
+    path = state.directory(stand.name) / "state.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("broken")
+    done = stand.run("run", str(QUICKSTART))
+    assert done.returncode == 1
+    assert "state.json cannot be read" in done.stderr
+    assert path.read_text() == "broken"
+
+
+def test_what_was_found_at_another_address_is_not_believed_after_a_restart(running: Stand, tmp_path: Path) -> None:
+    running.kill_daemon()
+    moved = tmp_path / "moved.toml"
+    moved.write_text(QUICKSTART.read_text().replace("10.0.12.2", "10.0.12.77"))
+
+    running.start_daemon(moved)
+
+    assert running.backend("b2")["state"] in ("down", "checking")
+    assert running.backend("b2")["slots"] == 0
+
+
+def test_hangup_is_told_and_changes_nothing(running: Stand) -> None:
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGHUP)
+    wait_for(lambda: "SIGHUP: the file is read at a start only" in running.log.read_text(), "the line", 3)
+    assert ask(running, 20)[1] == 0

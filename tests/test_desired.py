@@ -108,7 +108,7 @@ def test_drain_reaches_every_service_or_one() -> None:
         ),
         (lambda o: add_backend(CONFIG, o, "web", TWO), "name: service 'web' has a backend 'four12'; choose another"),
         (lambda o: add_backend(CONFIG, o, "web", Backend("x", TWO.address)), "address: 10.0.12.2 is backend 'four12'"),
-        (lambda o: add_backend(CONFIG, o, "web", Backend("x", ip_address("192.0.2.10"))), "is a VIP of the service"),
+        (lambda o: add_backend(CONFIG, o, "web", Backend("x", ip_address("192.0.2.10"))), "is a VIP; give"),
         (lambda o: remove_backend(CONFIG, o, "nope", None), "there is no backend 'nope' in any service; see"),
         (lambda o: drain_backend(CONFIG, o, TWO.name, "api", True), "there is no backend 'four12' in service 'api'"),
     ],

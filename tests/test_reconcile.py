@@ -275,6 +275,28 @@ def test_no_flow_of_a_live_backend_moves_while_slots_are_moving(history: list[tu
                 flows[port] = row.identity
 
 
+def test_a_ring_that_doubles_moves_no_flow_that_exists() -> None:
+    fake, vip, client = Fake(SPEC), Vip(ip_address("192.0.2.10"), 80), ip_address(CLIENT4)
+    bring(fake, desired(config(service(ring_size=256))))
+    flows = {port: fake.steer(client, port, vip, opens=True) for port in range(500)}
+
+    bring(fake, desired(config(service(backends=BACKENDS, ring_size=512))))
+
+    assert {port: fake.steer(client, port, vip) for port in flows} == flows
+    assert bring(fake, desired(config(service(backends=BACKENDS, ring_size=512)))) == []
+
+
+def test_a_vip_in_a_row_where_nobody_looks_is_written_where_they_do() -> None:
+    """As after an upgrade with another hash."""
+    fake = Fake(SPEC)
+    bring(fake, desired(config()))
+    fake.services = {63 - number: row for number, row in fake.services.items()}
+
+    bring(fake, desired(config()))
+
+    assert fake.find_service(Vip(ip_address("192.0.2.10"), 80)) is not None
+
+
 def owners(fake: Fake) -> list[int]:
     """The backend index of every slot."""
     return [slot_backends(word)[0] for word in fake.slots]

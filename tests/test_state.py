@@ -16,6 +16,7 @@ from xdplb.tables import Traffic
 KEPT = state.Kept(
     Overrides({"web": [Backend("b4", ip_address("fd00::4"), 7)]}, {("web", "b1")}, {("web", "b2")}),
     {("web", "b2"): Health(False, "refused")},
+    {("web", "b2"): "10.0.0.2 80"},
     {1 << 63: Traffic(1, 2, 3)},
     {"passed_not_ip": 4},
 )

@@ -103,7 +103,7 @@ def parse_config(text: str) -> Config:
     """Check the text of a configuration. Raises ConfigError."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, as are numbers without end
         raise ConfigError("syntax", f"is not TOML: {error}", "mend that line (https://toml.io)") from None
     if not raw:
         raise ConfigError("balancer", "the file is empty", 'start with [balancer] and interface = "eth0"')
@@ -198,7 +198,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         raise ConfigError("balancer.interface", problem, "see `ip link` for the names")
     return Balancer(
         interface=table.interface,
-        name=parse_name("balancer.name", table.name),
+        name=parse_place("balancer.name", table.name),
         mode=_choice(Mode, "balancer.mode", table.mode),
         hash_key=table.hash_key,
         source4=_source("balancer.source4", table.source4, IPv4Address),
@@ -291,7 +291,7 @@ def parse_address(key: str, text: str) -> Address:
 
 def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
     """Return a VIP from `192.0.2.10:80` or `[2001:db8::10]:80`. Raises ConfigError."""
-    split = re.fullmatch(r"\[([^\]]*)\]:(\d+)|([^:\[\]]*):(\d+)", text)
+    split = re.fullmatch(r"\[([^\]]*)\]:([0-9]{1,5})|([^:\[\]]*):([0-9]{1,5})", text)
     if split is None:
         fix = 'write "192.0.2.10:80" or "[2001:db8::10]:80"'
         raise ConfigError(key, f"{text!r} is not an address with a port", fix)
@@ -303,6 +303,13 @@ def parse_name(key: str, text: str) -> str:
     """Return a name that is safe in files, URLs and tables. Raises ConfigError."""
     if not _NAME.fullmatch(text):
         raise ConfigError(key, f"{text!r} is no name", "use letters, digits, '.', '_' and '-', at most 63")
+    return text
+
+
+def parse_place(key: str, text: str) -> str:
+    """Return a name that can also be a folder's in bpffs, which forbids dots. Raises ConfigError."""
+    if "." in parse_name(key, text):
+        raise ConfigError(key, f"{text!r} has a dot, which pins cannot have", "use '-' instead")
     return text
 
 

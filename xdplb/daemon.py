@@ -24,13 +24,14 @@ from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.health.watch import Watch
 from xdplb.model import Config
-from xdplb.net import Network, Nic, read_nic, tx_errors
+from xdplb.net import Network, interface_index, read_nic, tx_errors
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import Capacity, PutSlots, Traffic, entries_written
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
+LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells
 LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
@@ -58,9 +59,11 @@ class Daemon:
         self.services: tuple[DesiredService, ...] = ()
         self.last = Reconciled()
         self.started: Reconciled | None = None
-        self.warnings: list[str] = []
         self._began = time.time()
         self._written = 0  # map entries, since the start
+        self._loaded = False  # `kept` is what the file said: only then may it be written
+        self._secret = ""
+        self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
@@ -92,12 +95,13 @@ class Daemon:
         try:
             await self._start(replace_other)
         except BaseException:
-            if loader.attached(self.place, self.network.index) is None:
-                loader.forget_all(self.place)
+            loader.forget_unused(self.place)
             raise
 
     async def _start(self, replace_other: bool) -> None:
         self.kept = state.load(self.name)
+        self._loaded = True
+        self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))
         try:
@@ -107,9 +111,10 @@ class Daemon:
         self.last.adopted = adopted
         moving = count_slots(self.forwarding.kernel.tables()).moving
         self._open_windows(identity for identity, slots in moving.items() if slots)
+        if self.forwarding.kernel.tables().services and loader.attached(self.place, self.network.index):
+            await self.forwarding.attach()  # the program that knows what these tables are about to hold
         await self.reconcile()
         nic = await self.forwarding.attach()
-        self._warn_of_mtu(nic)
         log.info(
             "%s: program %s %s, %s mode; reconcile wrote %d map entries",
             nic.name,
@@ -119,35 +124,65 @@ class Daemon:
             self.last.writes,
         )
         self.started = self.last
+        for warning in self._warnings():
+            log.warning("%s", warning)
 
     async def _look_around(self) -> None:
         """Find routes, neighbours and first probe results, for a bounded time."""
         await self.network.find({b.address for _, b in keys_of(self.config.services, self.kept.overrides)})
         await self.network.wait_resolved(FIRST_LOOK_S)
-        self._follow(self.kept.health)
+        known, where = self.kept.health, self._probed()
+        self._follow({key: health for key, health in known.items() if self.kept.probed.get(key) == where.get(key)})
         await self.watch.wait_first(FIRST_LOOK_S)
 
-    def _warn_of_mtu(self, nic: Nic) -> None:
-        """Say so when an outer header does not fit: the kernel drops such frames without a word (RFC 2003, 5.1)."""
+    def _warnings(self) -> list[str]:
+        """Return what the operator should mend.
+
+        An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
+        """
+        found = [self._unsaved] if self._unsaved else []
+        nic = self.network.nic
+        if nic is None:
+            return found
         outer6 = any(b.backend.address.version == 6 for s in self.services for b in s.backends)
         need = 1500 + (40 if outer6 else 20)
         if nic.mtu < need:
-            self.warnings = [
+            found.append(
                 f"{nic.name} has MTU {nic.mtu}, full-sized client packets need {need}: run `ip link set {nic.name} mtu "
                 f"{need}` here and on the way to the backends, or lower the backends' advmss to {nic.mtu - 100}"
-            ]
-            log.warning("%s", self.warnings[0])
+            )
+        return found
 
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
         while True:
-            await self._wake.wait()
-            await self.reconcile()
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+            except TimeoutError:
+                await self._stay_attached()
+            else:
+                await self.reconcile()
+
+    async def _stay_attached(self) -> None:
+        """Attach again when somebody took the program off. Raises KernelError when the interface is another one now."""
+        balancer = self.config.balancer
+        if loader.attached(self.place, self.network.index):
+            return
+        if interface_index(balancer.interface) != self.network.index:
+            raise KernelError(f"{balancer.interface} was removed and made anew; start the daemon again")
+        try:
+            await self.forwarding.attach()
+            log.warning("%s: the program had been taken off; it is attached again", balancer.interface)
+        except (KernelError, OSError) as error:
+            if self.last.error != str(error):
+                log.error("%s: the program has been taken off: %s", balancer.interface, error)
+            self.last.error = str(error)
 
     async def close(self) -> None:
         """Stop looking; what is attached goes on forwarding."""
         await self.watch.close()
-        state.save(self.name, self.kept)
+        if self._loaded:
+            self._save()
 
     # --- reconcile ------------------------------------------------------------------------------------------
 
@@ -172,7 +207,7 @@ class Daemon:
         self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops)
         _log_news(before, self.services)
         if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
-            state.save(self.name, self.kept)
+            self._save()
         due = {service for service, until in self._windows.items() if until <= time.monotonic()}
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec), due)
         for service in due:
@@ -194,7 +229,26 @@ class Daemon:
             self.kept.traffic[identity] = self.kept.traffic.get(identity, Traffic()) + traffic
         for reason, packets in totals[1].items():
             self.kept.verdicts[reason] = self.kept.verdicts.get(reason, 0) + packets
-        state.save(self.name, self.kept)
+        self._save()
+
+    def _probed(self) -> dict[Key, str]:
+        """Return where each backend is probed: what was found there says nothing of another place."""
+        return {
+            (service.name, backend.name): f"{backend.address} {service.check.port}"
+            for service, backend in keys_of(self.config.services, self.kept.overrides)
+            if service.check is not None
+        }
+
+    def _save(self) -> None:
+        """Write the state; a full disk is told and must not stop anything."""
+        self.kept.probed = self._probed()
+        try:
+            state.save(self.name, self.kept)
+            self._unsaved = ""
+        except DaemonError as error:
+            if not self._unsaved:
+                log.error("%s", error)
+            self._unsaved = str(error)
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
@@ -208,7 +262,7 @@ class Daemon:
             outer6=6 in families,
             capacity=known.capacity if known else Capacity(),
             seed=known.seed if known else next_seed(0),
-            hash_key=hashing.key_from(self.config.balancer.hash_key or state.hash_key(self.name)),
+            hash_key=hashing.key_from(self._secret),
         )
 
     def _follow(self, known: dict[Key, Health] | None = None) -> None:
@@ -262,7 +316,7 @@ class Daemon:
             "interface": await self._interface_document(),
             "reconcile": asdict(self.last),
             "start": asdict(self.started or self.last),
-            "warnings": self.warnings,
+            "warnings": self._warnings(),
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
             "services": services_document(self.services, traffic, self._slots),

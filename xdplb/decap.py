@@ -22,7 +22,7 @@ def place_for(name: str) -> loader.Place:
 
 def request_for(sources: Sequence[Address]) -> loader.Request:
     """Return the order for the program; without sources it believes every outer header."""
-    return loader.Request("decap.c", "decap", "decap_maps.h", {}, {"USE_SOURCES": int(bool(sources))})
+    return loader.Request("decap.c", "decap", ("decap_maps.h",), {}, {"USE_SOURCES": int(bool(sources))})
 
 
 async def attach(place: loader.Place, interface: str, sources: Sequence[Address], mode: str) -> loader.Attached:
@@ -67,7 +67,10 @@ def read_counters(place: loader.Place) -> dict[str, int]:
     request = request_for([])
     if not (place.pins / request.layout).is_dir():
         raise KernelError(f"no decap agent has been started here under {place.name.removeprefix('decap-')!r}")
-    maps: dict[str, Any] = json.loads((place.run / f"layout_{request.layout}.json").read_text())
+    try:
+        maps: dict[str, Any] = json.loads((place.run / f"layout_{request.layout}.json").read_text())
+    except OSError as error:
+        raise KernelError(f"{error.filename} is missing; run `xdplb decap run` again") from None
     leaf = layout.build(maps["decapped"]["value"])
     fd = syscall.get(place.pins / request.layout / "decapped")
     try:

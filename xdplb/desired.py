@@ -146,8 +146,8 @@ def add_backend(config: Config, overrides: Overrides, service_name: str, backend
             raise ConfigError("name", f"service {service_name!r} has a backend {other.name!r}", "choose another")
         if other.address == backend.address:
             raise ConfigError("address", f"{other.address} is backend {other.name!r} already", "choose another")
-    if backend.address in {vip.address for vip in service.vips}:
-        raise ConfigError("address", f"{backend.address} is a VIP of the service", "give the backend's own address")
+    if backend.address in {vip.address for other in config.services for vip in other.vips}:
+        raise ConfigError("address", f"{backend.address} is a VIP", "give the backend's own address")
     overrides.removed.discard((service_name, backend.name))
     in_file = find_service(config, service_name).backends
     if backend not in in_file:

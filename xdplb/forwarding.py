@@ -58,7 +58,7 @@ class Forwarding:
             if not replace_other:
                 raise RefusedError(f"{other}; give --replace to take it off")
             log.warning("%s; taking it off", other)
-            if not loader.force_off(nic.program_id):
+            if not loader.force_off(nic.program_id, nic.index):
                 await take_xdp_off(nic.index, nic.xdp_mode or Mode.NATIVE)
 
     def known_spec(self) -> Spec | None:
@@ -71,7 +71,12 @@ class Forwarding:
 
     async def load(self, spec: Spec) -> bool:
         """Adopt or compile; tell whether it was adopted. Raises KernelError."""
-        self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
+        known = self.known_spec()
+        if known and known.sizes() == spec.sizes() and loader.attached(self.place, self.ifindex):
+            wider = _union(known, spec)  # the tables may still hold what the new configuration does without
+            self._kernel = await asyncio.to_thread(Kernel, self.place, wider)
+        else:
+            self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
         return self._kernel.pinned.adopted
 
     async def attach(self) -> Nic:

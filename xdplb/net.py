@@ -34,6 +34,7 @@ _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresse
 _RTN_UNICAST = 1
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
 _NUD_INCOMPLETE = 0x01
+_NUD_FIXED = 0x40 | 0x80  # noarp, permanent
 _NTF_EXT_MANAGED = 1
 _XDP_MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}  # as pyroute2 calls them
 
@@ -98,6 +99,12 @@ def interface_index(name: str) -> int:
     except OSError:
         names = ", ".join(other for _, other in socket.if_nameindex())
         raise RefusedError(f"interface {name!r} does not exist; there are: {names}") from None
+
+
+def _name_of(index: int | None) -> str:
+    with contextlib.suppress(OSError):
+        return socket.if_indextoname(index or 0)
+    return ""
 
 
 async def read_nic(index: int) -> Nic:
@@ -282,11 +289,17 @@ class Network:
         if route["type"] != _RTN_UNICAST:
             return f"{address} is an address of this box, or its route drops"
         oif = route.get("oif")
+        if oif != self.index and self.interface == _name_of(oif):
+            return f"{self.interface} was removed and made anew; restart the daemon"
         if oif != self.index:
             with contextlib.suppress(OSError):
                 return f"the route to {address} leaves by {socket.if_indextoname(oif)}, not by {self.interface}"
             return f"the route to {address} does not leave by {self.interface}"
-        gateway, source = route.get("gateway"), self._sources[address.version] or route.get("prefsrc")
+        via = route.get("via")  # an IPv6 next hop of an IPv4 route (RFC 5549)
+        gateway, source = (
+            route.get("gateway") or (via and via["addr"]),
+            self._sources[address.version] or route.get("prefsrc"),
+        )
         if not source:
             return f"the route to {address} names no source address; set balancer.source{address.version}"
         next_hop = ip_address(gateway) if gateway else address
@@ -296,7 +309,9 @@ class Network:
         """Have the kernel resolve and keep every next hop that it does not keep already."""
         wanted = {route.next_hop for route in self._routes.values() if isinstance(route, _Route)}
         for next_hop in wanted - self._managed:
-            with contextlib.suppress(NetlinkError):  # a permanent entry of the operator's own: better still
+            if self._neighbours.get(next_hop, (0, b""))[0] & _NUD_FIXED:
+                continue  # an entry of the operator's own
+            with contextlib.suppress(NetlinkError):
                 await self._ipr.neigh(
                     "replace", dst=str(next_hop), ifindex=self.index, state=0, flags_ext=_NTF_EXT_MANAGED
                 )

@@ -156,6 +156,7 @@ def _fill_rings(
 ) -> tuple[list[Change], set[range]]:
     """Return the slots to write, a change per service, and the extents in use."""
     live = set(indexes.values())
+    old = {row.identity: _Extent(row.ring_offset, row.ring_size) for row in actual.services.values()}
     changes: list[Change] = []
     extents: set[range] = set()
     for service in services:
@@ -164,9 +165,15 @@ def _fill_rings(
         positions = build_ring(members_of(service), service.ring_size, service.name)
         index_of = [indexes.get(b.identity, NO_BACKEND) for b in service.backends] + [NO_BACKEND]  # [-1]: none
         entries = {}
+        new = _Extent(offset, service.ring_size)
+        was = old.get(service.identity, new)
         for slot, position in enumerate(positions, offset):
-            have, wanted = actual.slots[slot], index_of[position]
-            if have != wanted and have != (word := _move(have, wanted, live, service.identity in settle)):
+            # Slots are picked by a hash's upper bits: a slot of a ring twice as large is half of one of the old.
+            have = actual.slots[was.offset + (slot - offset) * was.size // new.size]
+            wanted = index_of[position]
+            if was != new:
+                entries[slot] = _move(have, wanted, live, service.identity in settle)
+            elif have != wanted and have != (word := _move(have, wanted, live, service.identity in settle)):
                 entries[slot] = word
         if entries:
             changes.append(PutSlots(service.identity, entries))
@@ -211,7 +218,11 @@ def _place_vips(
     rows: dict[Vip, ServiceRow], actual: Tables, capacity: Capacity, seed: int
 ) -> tuple[list[Change], list[Change]]:
     """Return the rows to write and the rows to clear; a VIP is never without a row in between."""
-    numbers = {row.vip: number for number, row in actual.services.items() if row.vip in rows}
+    numbers = {
+        row.vip: number
+        for number, row in actual.services.items()
+        if row.vip in rows and number in hashing.vip_rows(row.vip, seed, capacity.rows_bits)
+    }
     taken = {number: vip for vip, number in numbers.items()}
     for vip in rows:
         if vip not in numbers:

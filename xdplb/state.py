@@ -28,6 +28,7 @@ class Kept:
 
     overrides: Overrides = field(default_factory=Overrides)
     health: dict[Key, Health] = field(default_factory=dict)
+    probed: dict[Key, str] = field(default_factory=dict)  # where `health` was found
     traffic: dict[int, Traffic] = field(default_factory=dict)  # of tables that were replaced, by identity
     verdicts: dict[str, int] = field(default_factory=dict)
 
@@ -45,7 +46,7 @@ def load(name: str) -> Kept:
         return _kept(raw, same_boot=raw["boot"] == _boot())
     except FileNotFoundError:
         return Kept()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DaemonError(f"{path} cannot be read ({error}); move it away to start without run-time changes") from None
 
 
@@ -54,16 +55,14 @@ def save(name: str, kept: Kept) -> None:
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause] for key, h in kept.health.items()],
+        "health": [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
     }
     path = directory(name) / "state.json"
-    beside = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.write_text(json.dumps(raw, indent=1))
-        beside.rename(path)
+        _replace(path, json.dumps(raw, indent=1))
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 
@@ -72,13 +71,29 @@ def hash_key(name: str) -> str:
     """Return this box's own hash key, made at the first call: restarts must not move flows."""
     path = directory(name) / "hash_key"
     try:
-        return path.read_text().strip()
-    except FileNotFoundError:
+        if path.exists():
+            key = path.read_text().strip()
+            if not key:
+                raise DaemonError(
+                    f"{path} is empty; write the key of the other boxes to it, or remove it for a new one"
+                )
+            return key
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = secrets.token_hex(16)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(key + "\n")
+        _replace(path, key + "\n")
         return key
+    except OSError as error:
+        raise DaemonError(f"{path} cannot be read or written ({error.strerror})") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that only root may read, so that also a power loss leaves the old one or the new one."""
+    beside = path.with_suffix(".new")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)
 
 
 def _boot() -> str:
@@ -99,7 +114,8 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
         return Kept(overrides)
     return Kept(
         overrides,
-        {(service, name): Health(up, cause) for service, name, up, cause in raw["health"]},
+        {(service, name): Health(up, cause) for service, name, up, cause, _ in raw["health"]},
+        {(service, name): where for service, name, _, _, where in raw["health"]},
         {identity: Traffic(**traffic) for identity, traffic in raw["traffic"]},
         dict(raw["verdicts"]),
     )

@@ -25,7 +25,7 @@ class NotProven(Exception):
 def request(source: str, function: str, **defines: int) -> Request:
     """Return the order for a program of this folder; it names its maps itself."""
     path = str(HERE / source)  # absolute: it does not lie in `bpf/`
-    return Request(path, function, path, {}, defines)
+    return Request(path, function, (path,), {}, defines)
 
 
 class Driver:

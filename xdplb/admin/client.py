@@ -60,6 +60,8 @@ class Client:
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())
+        except UnicodeEncodeError:
+            raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
         except PermissionError:
             raise DaemonError(f"no permission for {self.path}; run this as root") from None
         except (FileNotFoundError, ConnectionRefusedError):

@@ -53,7 +53,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_delete("/v1/backends/{backend}", _remove)
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     return runner
@@ -127,7 +127,7 @@ async def _set_drain(request: web.Request, drain: bool) -> web.Response:
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, LookupError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise ConfigError("body", "is no JSON object", 'send {"address": "192.0.2.1"}')

@@ -27,11 +27,11 @@ def decap() -> None:
 def run(name: str, interface: str, sources: tuple[str, ...], mode: str) -> None:
     """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it)."""
     from xdplb import decap as agent
-    from xdplb.config import parse_address, parse_name
+    from xdplb.config import parse_address, parse_place
 
     addresses = [parse_address("--from", text) for text in sources]
     _need_root("run")
-    place = agent.place_for(parse_name("--name", name))
+    place = agent.place_for(parse_place("--name", name))
     attached = asyncio.run(agent.attach(place, interface, addresses, mode))
     click.echo(f"{interface}: decap program {attached.program_id} in {mode} mode")
     if not addresses:
@@ -48,9 +48,10 @@ def run(name: str, interface: str, sources: tuple[str, ...], mode: str) -> None:
 def status(name: str, as_json: bool) -> None:
     """Show what was taken off and what was not."""
     from xdplb import decap as agent
+    from xdplb.config import parse_place
 
     _need_root("status")
-    counters = agent.read_counters(agent.place_for(name))
+    counters = agent.read_counters(agent.place_for(parse_place("--name", name)))
     if as_json:
         click.echo(json.dumps(counters))
         return
@@ -63,10 +64,11 @@ def status(name: str, as_json: bool) -> None:
 def detach(name: str) -> None:
     """Take the program off."""
     from xdplb import decap as agent
+    from xdplb.config import parse_place
     from xdplb.dataplane import loader
 
     _need_root("detach")
-    place = agent.place_for(name)
+    place = agent.place_for(parse_place("--name", name))
     found = loader.detach(place) if place.pins.is_dir() else []
     place.remove()
     click.echo(f"{name}: detached from {len(found)} interface(s)")

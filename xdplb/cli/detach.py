@@ -1,4 +1,4 @@
-"""`xdplb detach`: end forwarding, and leave nothing behind in the kernel."""
+"""`xdplb detach`: end forwarding, and remove program, link and tables from the kernel."""
 
 from __future__ import annotations
 

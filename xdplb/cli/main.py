@@ -66,9 +66,9 @@ class _Lazy(click.Group):
 def cli(ctx: click.Context, name: str | None) -> None:
     """A load balancer whose packet core is an XDP program."""
     if name is not None:
-        from xdplb.config import parse_name
+        from xdplb.config import parse_place
 
-        parse_name("--name", name)
+        parse_place("--name", name)
     ctx.obj = Target(name)
 
 

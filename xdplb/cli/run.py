@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -43,6 +44,8 @@ def run(target: Target, config: Path, replace: bool) -> None:
         raise RefusedError("run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)")
     from xdplb.daemon import Daemon
 
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
     asyncio.run(_run(lambda: Daemon(config.absolute(), checked), replace))
 
 
@@ -52,6 +55,9 @@ async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: log.warning("SIGHUP: the file is read at a start only; restart to take it up")
+    )
     daemon = make_daemon()
     daemon.lock()
     path = daemon.place.run / "admin.sock"

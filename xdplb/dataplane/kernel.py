@@ -38,7 +38,7 @@ _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 def request_for(spec: Spec) -> Request:
     """Return the order for a balancer's program."""
-    return Request("balancer.c", "balancer", "maps.h", spec.sizes(), spec.defines())
+    return Request("balancer.c", "balancer", ("maps.h", "find_service.h"), spec.sizes(), spec.defines())
 
 
 class Kernel:

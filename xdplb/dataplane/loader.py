@@ -74,14 +74,14 @@ class Request:
 
     source: str
     function: str
-    contract: str  # the header with the maps
+    contract: tuple[str, ...]  # the headers that say how the maps look and where things lie in them
     sizes: dict[str, int]
     defines: dict[str, int]
 
     @property
     def layout(self) -> str:
         """Name of the maps' layout."""
-        return fingerprint(join(BPF_DIR / self.contract), self.sizes)
+        return fingerprint("".join(join(BPF_DIR / header) for header in self.contract), self.sizes)
 
     @property
     def code(self) -> str:
@@ -104,7 +104,9 @@ def obtain(place: Place, request: Request) -> Pinned:
     folder = place.pins / request.layout
     program, file = folder / f"program_{request.code}", place.run / f"layout_{request.layout}.json"
     if program.exists() and file.exists():
-        return Pinned(folder, program, json.loads(file.read_text()), adopted=True)
+        maps = json.loads(file.read_text())
+        if all((folder / name).exists() for name in maps):
+            return Pinned(folder, program, maps, adopted=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     answer = _compile(request, folder, program)
     beside = file.with_suffix(".new")
@@ -150,9 +152,10 @@ def forget_others(place: Place, keep: Pinned) -> None:
             pin.unlink(missing_ok=True)
 
 
-def forget_all(place: Place) -> None:
-    """Remove every pin of this place but keep its files."""
-    shutil.rmtree(place.pins, ignore_errors=True)
+def forget_unused(place: Place) -> None:
+    """Remove every pin of this place, unless a program is attached by one of them to some interface."""
+    if not any(place.pins.glob("link_*")):
+        shutil.rmtree(place.pins, ignore_errors=True)
 
 
 # --- attaching ----------------------------------------------------------------------------------------------
@@ -239,10 +242,10 @@ def detach(place: Place, keep: Path | None = None) -> list[int]:
     return found
 
 
-def force_off(program_id: int) -> bool:
-    """Detach somebody else's link that holds this program; False when no link does."""
+def force_off(program_id: int, ifindex: int) -> bool:
+    """Detach somebody else's link that holds this program on an interface; False when no link does."""
     for fd, link in syscall.xdp_links():
-        if link.program_id == program_id:
+        if (link.program_id, link.ifindex) == (program_id, ifindex):
             syscall.link_detach(fd)
             return True
     return False

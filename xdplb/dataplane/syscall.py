@@ -297,8 +297,11 @@ def lookup_array(fd: int, entries: int, value_bytes: int) -> bytearray:
 
 def possible_cpus() -> int:
     """How many values a per-CPU element has (/sys/devices/system/cpu/possible, as `0-3,8`)."""
-    last = Path("/sys/devices/system/cpu/possible").read_text().strip().replace(",", "-").split("-")[-1]
-    return int(last) + 1
+    count = 0
+    for part in Path("/sys/devices/system/cpu/possible").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        count += int(last or first) - int(first) + 1
+    return count
 
 
 # --- programs -----------------------------------------------------------------------------------------------
