@@ -84,7 +84,7 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
     load.wait(5)
 
     total = read_report(report)[-1]
-    assert total["requests"] > 4000
+    assert total["requests"] > 1000
     removed = [f for line in read_report(report)[:-1] for f in line["failures"]]
     # `remove` without a drain before it breaks what that backend served, and nothing else.
     assert len(removed) <= 8 * 2

@@ -14,15 +14,12 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from xdplb.errors import XdplbError
-from xdplb.tui.display import Display
-from xdplb.tui.fake_daemon import large, small
+from xdplb.tui.fake_daemon import small
 from xdplb.tui.screen import run
-from xdplb.tui.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -232,28 +229,3 @@ def test_without_a_terminal_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "stdin", nowhere)
         with pytest.raises(XdplbError, match="top needs a terminal; use `xdplb status --json`"):
             run(small().status)
-
-
-def test_a_refresh_with_a_thousand_backends_costs_less_than_a_twentieth_of_a_second(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    master, slave = pty.openpty()
-    written: list[Any] = []
-    with open(slave, closefd=False) as stdin, open(slave, "w", closefd=False) as stdout:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        monkeypatch.setattr(sys, "stdout", stdout)
-        monkeypatch.setenv("TERM", "xterm-256color")
-        terminal, daemon = Terminal((-1, -1)), large(1000)
-        monkeypatch.setattr(Terminal, "_write", lambda _, output: written.append(output))
-        display, costs = Display(daemon.status(), 0.0, patience_s=3.0), []
-        for second in range(1, 9):
-            daemon.advance(1.0)
-            status, before = daemon.status(), time.process_time()
-            display.answer(status, float(second))
-            terminal.paint(display.frame(200, 60, float(second)))
-            costs.append(time.process_time() - before)
-    os.close(master)
-    os.close(slave)
-
-    assert len(written) == 8
-    assert min(costs) < 0.05

@@ -1,0 +1,34 @@
+"""What a refresh of the live screen costs: `python -m tools.bench_top`, with 1,000 backends.
+
+CPU time of this process for reading a status of 190 kB, computing rates and drawing a frame, per refresh; at one
+refresh a second a millisecond is a tenth of a percent of a core.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from xdplb.tui.display import Display
+from xdplb.tui.fake_daemon import large
+
+
+def main() -> None:
+    """Print a line for each size of terminal."""
+    for width, height in ((80, 24), (200, 60)):
+        daemon = large(1000)
+        display, costs = Display(daemon.status(), 0.0, patience_s=3.0), []
+        for second in range(1, 21):
+            daemon.advance(1.0)
+            sent = json.dumps(daemon.status())
+            began = time.process_time()
+            display.answer(json.loads(sent), float(second))
+            display.frame(width, height, float(second))
+            costs.append(time.process_time() - began)
+        print(
+            f"{width} x {height}: {min(costs) * 1e3:.1f} ms at best, {sum(costs) / len(costs) * 1e3:.1f} ms on average"
+        )
+
+
+if __name__ == "__main__":
+    main()
