@@ -20,7 +20,7 @@ from xdplb import __version__, hashing, state
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of
-from xdplb.errors import DaemonError, KernelError, RefusedError
+from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.health.watch import Watch
 from xdplb.model import Config
@@ -165,18 +165,21 @@ class Daemon:
 
     async def _stay_attached(self) -> None:
         """Attach again when somebody took the program off. Raises KernelError when the interface is another one now."""
-        balancer = self.config.balancer
+        name = self.config.balancer.interface
         if loader.attached(self.place, self.network.index):
             return
-        if interface_index(balancer.interface) != self.network.index:
-            raise KernelError(f"{balancer.interface} was removed and made anew; start the daemon again")
         try:
-            await self.forwarding.attach()
-            log.warning("%s: the program had been taken off; it is attached again", balancer.interface)
-        except (KernelError, OSError) as error:
+            index = interface_index(name)
+            if index == self.network.index:
+                await self.forwarding.attach()
+                log.warning("%s: the program had been taken off; it is attached again", name)
+                return
+        except (XdplbError, OSError) as error:
             if self.last.error != str(error):
-                log.error("%s: the program has been taken off: %s", balancer.interface, error)
+                log.error("%s: the program is not attached any more: %s", name, error)
             self.last.error = str(error)
+            return
+        raise KernelError(f"{name} was removed and made anew; start the daemon again")
 
     async def close(self) -> None:
         """Stop looking; what is attached goes on forwarding."""
