@@ -10,6 +10,9 @@
 /* What is rare is laid aside by the compiler, so that the packet's usual way runs straight on. */
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
+/* Make the compiler forget what it knows of a variable. */
+#define barrier_var(variable) asm volatile("" : "+r"(variable))
+
 /* An IPv6 or IPv4-mapped address in network byte order, as two words for cheap comparison. */
 struct address {
 	__u64 high;

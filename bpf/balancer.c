@@ -14,7 +14,7 @@ static __always_inline void count(const struct packet *p, int sign)
 {
 	p->traffic->packets += sign;
 	p->traffic->bytes += sign * (__s64)p->frame_bytes;
-	if (p->opens)
+	if (opens(p))
 		p->traffic->connections += sign;
 }
 
@@ -25,18 +25,29 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 	TRY(find_service(p));
 	TRY(steer(p));
 	count(p, 1);
-	int action = encap(ctx, p);
+	int result = encap(ctx, p);
 
-	if (unlikely(action != NEXT)) {
+	if (result == ENDED)
 		count(p, -1);
-		return action;
-	}
-	return XDP_TX;
+	return result;
+}
+
+/* Every packet that is not forwarded is counted once, here. The counters are per CPU: no atomics. */
+static __always_inline void count_reason(__u64 reason)
+{
+	__u32 zero = 0;
+	void *counts = verdicts.lookup(&zero);
+
+	if (counts)
+		*(__u64 *)(counts + reason) += 1;
 }
 
 int balancer(struct xdp_md *ctx)
 {
 	struct packet p = {};
 
-	return balance(ctx, &p);
+	if (balance(ctx, &p) == NEXT)
+		return XDP_TX;
+	count_reason(p.verdict >> ACTION_BITS);
+	return p.verdict & ((1 << ACTION_BITS) - 1);
 }

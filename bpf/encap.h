@@ -14,7 +14,7 @@
 /* Make room and write the Ethernet header; `outer` is then the place of the outer IP header. Every pointer into the
  * packet is dead after bpf_xdp_adjust_head: that is why it is read anew here.
  */
-static __always_inline int push(struct xdp_md *ctx, const struct packet *p, int bytes, void **outer)
+static __always_inline int push(struct xdp_md *ctx, struct packet *p, int bytes, void **outer)
 {
 	const struct backend *to = p->backend;
 
@@ -31,23 +31,27 @@ static __always_inline int push(struct xdp_md *ctx, const struct packet *p, int 
 	return NEXT;
 }
 
+/* Complete the checksum of RFC 1071, still in the upper half of a word: `sum` has less than 32 bits. */
+static __always_inline __u64 fold(__u64 sum)
+{
+	return ~(sum + (sum << 16) + (sum >> 16)) & ~0xffffULL;
+}
+
 static __always_inline int encap4(struct xdp_md *ctx, struct packet *p)
 {
 	const struct backend *to = p->backend;
-	__u32 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	__u32 first = 0x45 | p->traffic_class << 8, length = bpf_htons(p->inner_bytes + sizeof(struct iphdr));
+	__u64 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP, class = p->traffic_class << 8;
+	__u64 length = bpf_htons(p->inner_bytes + sizeof(struct iphdr));
 	/* The row holds the sum of the words that are the same for every packet (RFC 1071). */
-	__u32 sum = to->checksum + (p->traffic_class << 8) + length + (protocol << 8);
+	__u64 sum = to->checksum + class + length + (protocol << 8);
 	void *outer;
 
 	TRY(push(ctx, p, sizeof(struct iphdr), &outer));
 	__u32 *word = outer;
 
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	word[0] = first | length << 16;
+	word[0] = 0x45 | class | length << 16;
 	word[1] = bpf_htons(0x4000) << 16; /* identification 0, don't fragment */
-	word[2] = OUTER_TTL | protocol << 8 | (~sum & 0xffff) << 16;
+	word[2] = OUTER_TTL | protocol << 8 | fold(sum);
 	word[3] = unmapped(&to->source);
 	word[4] = unmapped(&to->address);
 	return NEXT;
@@ -56,19 +60,20 @@ static __always_inline int encap4(struct xdp_md *ctx, struct packet *p)
 static __always_inline int encap6(struct xdp_md *ctx, struct packet *p)
 {
 	const struct backend *to = p->backend;
-	__u32 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	__u64 protocol = is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	/* The flow label spreads flows over paths and queues (RFC 6438). */
-	__u32 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->hash >> 32 & 0xfffff));
-	__u32 second = bpf_htons(p->inner_bytes) | protocol << 16 | OUTER_TTL << 24;
+	__u64 first = bpf_htonl(6u << 28 | p->traffic_class << 20 | (p->hash >> 32 & 0xfffff));
+	__u64 second = bpf_htons(p->inner_bytes) | protocol << 16 | OUTER_TTL << 24;
 	void *outer;
 
 	TRY(push(ctx, p, sizeof(struct ipv6hdr), &outer));
-	((__u32 *)outer)[0] = first;
-	((__u32 *)outer)[1] = second;
-	((__u64 *)outer)[1] = to->source.high;
-	((__u64 *)outer)[2] = to->source.low;
-	((__u64 *)outer)[3] = to->address.high;
-	((__u64 *)outer)[4] = to->address.low;
+	__u64 *word = outer;
+
+	word[0] = first | second << 32;
+	word[1] = to->source.high;
+	word[2] = to->source.low;
+	word[3] = to->address.high;
+	word[4] = to->address.low;
 	return NEXT;
 }
 

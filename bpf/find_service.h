@@ -10,7 +10,7 @@
 #include "packet.h"
 
 /* Port and protocol as they lie in a row, in one word. */
-static __always_inline __u32 port_and_protocol(const struct flow *flow)
+static __always_inline __u64 port_and_protocol(const struct flow *flow)
 {
 	return flow->ports >> 16 | flow->protocol << 16;
 }
@@ -39,6 +39,8 @@ static __always_inline int find_service(struct packet *p)
 	const struct service *service = services.lookup(&row);
 
 	if (unlikely(!service || !serves(service, &p->flow))) {
+		barrier_var(p->flow.destination.low); /* hash again instead of keeping the hash */
+		hash = hash_vip(&p->flow);
 		row = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL >> (64 - ROWS_BITS);
 		service = services.lookup(&row);
 		if (!service || !serves(service, &p->flow))

@@ -17,7 +17,7 @@ static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u3
 	__u64 fingerprint = p->hash ^ p->service->identity;
 	__u32 kept = previous;
 
-	if (p->opens) {
+	if (opens(p)) {
 		born.update(&fingerprint, &index);
 		return index;
 	}
@@ -30,49 +30,24 @@ static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u3
 	return backend && backend->up ? kept : index;
 }
 
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
-}
-
-/* Keyed, so that nobody outside can choose ports that meet in one slot; 64 bits at a time. Three multiplications: with
- * two, clients that count their ports up did not spread evenly. The protocol is left out: a service has one, and its own
- * ring. As `hash_flow` in xdplb/hashing.py.
- */
-static __always_inline __u64 hash_flow(const struct packet *p)
-{
-	const struct flow *flow = &p->flow;
-	__u64 hash = HASH_KEY;
-
-	if (is6(p)) {
-		hash = mix(hash, flow->source.high);
-		hash = mix(hash, flow->source.low);
-		hash = mix(hash, flow->destination.high ^ flow->ports);
-	} else {
-		hash = mix(hash,
-			   flow->source.low ^ flow->ports); /* an IPv4 address leaves the lower half free */
-	}
-	return mix(hash, flow->destination.low) * 0xd6e8feb86659fd93ULL;
-}
-
 static __always_inline int steer(struct packet *p)
 {
-	__u64 ring_size = p->service->ring_size;
+	const struct service *service = p->service;
+	__u32 index = service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
+	const __u64 *slot = (const void *)slots.lookup(&index);
 
-	p->hash = hash_flow(p);
-	__u32 index = p->service->ring_offset + (__u32)((p->hash >> 32) * ring_size >> 32);
-	const struct slot *slot = slots.lookup(&index);
-
-	if (unlikely(!slot || !slot->backend))
+	if (!slot)
 		return END(dropped_no_backend, XDP_DROP);
-	__u32 chosen = slot->backend;
+	__u64 word = *slot; /* both halves in one load, as they were stored */
+	__u32 chosen = word;
 
-	if (unlikely(slot->previous))
-		chosen = keep_flow(p, chosen, slot->previous);
+	if (!word) /* without a backend, it has no previous one either */
+		return END(dropped_no_backend, XDP_DROP);
+	if (word >> 32)
+		chosen = keep_flow(p, chosen, word >> 32);
 	p->backend = backends.lookup(&chosen);
 	p->traffic = traffic.lookup(&chosen);
-	if (unlikely(!p->backend || !p->traffic))
+	if (!p->backend || !p->traffic)
 		return END(dropped_no_backend, XDP_DROP);
 	return NEXT;
 }
