@@ -43,7 +43,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.bench", description="Net ns per packet, beside two floors.")
     parser.add_argument("--full", action="store_true", help="with a million flows, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
-    parser.add_argument("--repeat", type=int, default=7, metavar="N", help="undisturbed repetitions (default 7)")
+    parser.add_argument("--repeat", type=int, default=9, metavar="N", help="undisturbed repetitions (default 9)")
     parser.add_argument("--turns", type=int, default=500_000, metavar="N", help="packets in each (default 500000)")
     return parser.parse_args()
 
@@ -57,7 +57,7 @@ def run(wanted: argparse.Namespace) -> tuple[Results, dict[str, Inspection]]:
         with drivers(place) as driver, subjects(place) as (stubs, measured):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # CPU 0 has more of the machine's interrupts
             results = Bench(driver, stubs, measured, wanted.turns).measure(loads, wanted.repeat)
-            return results, {subject.name: inspect(subject.fd) for subject in measured}
+            return results, {subject.name: inspect(subject.fds[0]) for subject in measured}
     finally:
         place.remove()
 

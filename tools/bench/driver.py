@@ -37,14 +37,12 @@ class Driver:
         self._fd = syscall.get(pinned.program)
         self._programs = syscall.get(pinned.folder / "programs")
         state = syscall.get(pinned.folder / "state")
-        self._memory = mmap.mmap(state, mmap.PAGESIZE)
+        memory = mmap.mmap(state, mmap.PAGESIZE)
         os.close(state)
-        self._state: Any = layout.build(pinned.maps["state"]["value"]).from_buffer(self._memory)
+        self._state: Any = layout.build(pinned.maps["state"]["value"]).from_buffer(memory)
 
     def close(self) -> None:
-        """Give descriptors and memory back; the pins stay."""
-        del self._state
-        self._memory.close()
+        """Give the descriptors back; the pins stay, the memory goes with its last user."""
         os.close(self._programs)
         os.close(self._fd)
 

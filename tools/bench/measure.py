@@ -75,24 +75,24 @@ class Bench:
     subjects: Sequence[Subject]
     turns: int
 
-    def time(self, subject: Subject, load: Load) -> float:
-        """Return the ns of a turn, driver included. Raises NotProven."""
-        sent = frame(subject.family, load.syn)
-        return self.drivers[subject.family].time(subject.fd, sent, load.flows, self.turns, subject.grows)
+    def time(self, subject: Subject, load: Load, turn: int = 0) -> float:
+        """Return the ns of a packet, driver included, of one of the subject's copies. Raises NotProven."""
+        sent, fd = frame(subject.family, load.syn), subject.fds[turn % len(subject.fds)]
+        return self.drivers[subject.family].time(fd, sent, load.flows, self.turns, subject.grows)
 
     def measure(self, loads: Sequence[Load], repeat: int) -> Results:
         """Measure every subject under every load, `repeat` times undisturbed if it can be. Raises NotProven."""
         results = Results({subject.name: subject.family for subject in self.subjects})
-        for _ in range(PATIENCE * repeat):
+        for turn in range(PATIENCE * repeat):
             for load in loads:
-                self._round(load, results)
+                self._round(load, turn, results)
             if results.enough(repeat):
                 break
         return results
 
-    def _round(self, load: Load, results: Results) -> None:
+    def _round(self, load: Load, turn: int, results: Results) -> None:
         before = {family: self.time(stub, load) for family, stub in self.stubs.items()}
         for subject in self.subjects:
-            took, after = self.time(subject, load), self.time(self.stubs[subject.family], load)
+            took, after = self.time(subject, load, turn), self.time(self.stubs[subject.family], load)
             results.add(subject.name, load.name, took, before[subject.family], after)
             before[subject.family] = after
