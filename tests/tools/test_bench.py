@@ -23,7 +23,7 @@ def place() -> Iterator[Place]:
 
 
 def test_every_turn_is_proven_to_encapsulate(place: Place) -> None:
-    with drivers(place) as driver, subjects(place) as (stubs, measured):
+    with drivers(place) as driver, subjects(place, copies=1) as (stubs, measured):
         for subject in [*stubs.values(), *measured]:
             sent = frame(subject.family, syn=False)
             assert driver[subject.family].time(subject.fds[0], sent, 100, 1000, subject.grows) > 0

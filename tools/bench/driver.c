@@ -30,8 +30,7 @@ static __always_inline __u32 draw_flow(struct state *s)
  */
 static __always_inline void write_flow(void *frame, __u32 flow)
 {
-	__u64 *source =
-		frame + (FAMILY == 4 ? 26 : 30); /* IPv4: with the destination; IPv6: the lower half */
+	__u64 *source = frame + (FAMILY == 4 ? 26 : 30); /* with the destination, or the lower half */
 	__u32 *ports = frame + (FAMILY == 4 ? 34 : 54);
 	__u64 number = flow * 2654435761U; /* odd: another flow is another address */
 

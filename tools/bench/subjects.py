@@ -75,13 +75,13 @@ def balancers(place: Place) -> dict[str, tuple[int, Request]]:
 
 
 @contextmanager
-def subjects(place: Place) -> Iterator[tuple[dict[int, Subject], list[Subject]]]:
+def subjects(place: Place, copies: int = COPIES) -> Iterator[tuple[dict[int, Subject], list[Subject]]]:
     """Load everything: the stub of each family, and what is measured."""
     with ExitStack() as stack:
 
         def load(name: str, family: int, grows: int, order: Request) -> Subject:
             fds = []
-            for copy in range(COPIES):
+            for copy in range(copies):
                 another = replace(order, defines={**order.defines, "COPY": copy})  # or it would be adopted
                 fds.append(syscall.get(obtain(place, another).program))
                 stack.callback(os.close, fds[-1])

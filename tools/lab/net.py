@@ -34,6 +34,7 @@ from pyroute2.ethtool.ioctl import IoctlEthtool
 from tools.lab import netns
 from tools.lab.process import Process, end, undisturbed
 from tools.lab.record import LAUNCH, Record, sweep
+from xdplb.dataplane.loader import mount_bpffs
 from xdplb.dataplane.syscall import XDP_FLAGS, load_xdp
 from xdplb.errors import RefusedError
 
@@ -292,5 +293,4 @@ def _add_addresses(ipr: Any, index: int, host: str, last: int) -> None:
 def _check_machine() -> None:
     if os.geteuid() != 0:
         raise RefusedError("the lab needs root: it makes network namespaces and loads XDP programs")
-    if not os.path.ismount("/sys/fs/bpf"):
-        raise RefusedError("/sys/fs/bpf is not mounted: mount -t bpf bpf /sys/fs/bpf")
+    mount_bpffs()
