@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def main() -> None:
     wanted = read_arguments()
     if os.geteuid() != 0:
         sys.exit("the benchmark loads XDP programs: run it as root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left pinned
     try:
         results, programs = run(wanted)
     except (KernelError, NotProven) as error:
