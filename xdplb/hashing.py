@@ -1,6 +1,6 @@
 """The hashes that the XDP program and Python both compute, and the names of things as 64-bit numbers.
 
-The C side is in `bpf/find_service.h` (`hash_vip`) and `bpf/steer.h` (`hash_flow`); a test compares the two.
+The C side is in `bpf/find_service.h` (`hash_vip`) and `bpf/parse.h` (`hash_flow`); a test compares the two.
 """
 
 from __future__ import annotations
