@@ -7,12 +7,6 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
-/* What is rare is laid aside by the compiler, so that the packet's usual way runs straight on. */
-#define unlikely(condition) __builtin_expect(!!(condition), 0)
-
-/* Make the compiler forget what it knows of a variable. */
-#define barrier_var(variable) asm volatile("" : "+r"(variable))
-
 /* An IPv6 or IPv4-mapped address in network byte order, as two words for cheap comparison. */
 struct address {
 	__u64 high;
@@ -30,7 +24,7 @@ static __always_inline struct address mapped(__be32 address)
 
 static __always_inline __be32 unmapped(const struct address *address)
 {
-	return ((const __be32 *)address)[3];
+	return address->low >> 32;
 }
 
 static __always_inline struct address address6(const struct in6_addr *address)

@@ -1,13 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* balancer.c - the XDP program on the NIC: one packet's way from the wire back to the wire.
+/* balancer.c - the XDP programs on the NIC: one packet's way from the wire back to the wire.
  *
- * Compiled with what the configuration uses: USE_VIP4, USE_VIP6, USE_OUTER4, USE_OUTER6 (0 or 1), HASH_KEY,
- * SERVICES_SEED, and the sizes that maps.h names. The steady path makes one helper call, in encap.
+ * `balancer` knows what nearly every packet is, and is small and fast for it: its steady path makes one helper call, in
+ * encap. What it finds unusual, before it has changed or counted anything, is for `unusual`, which looks at the frame
+ * anew and knows everything.
+ *
+ * Compiled with what the configuration uses, each 0 or 1: USE_VIP4, USE_VIP6 (families of VIPs), USE_IPIP4, USE_IPIP6,
+ * USE_GUE4, USE_GUE6, USE_L2, USE_LOCAL (ways to backends), USE_VLAN, USE_SCTP, USE_RANGES, USE_ANY, USE_NETWORKS (kinds
+ * of VIPs), USE_CLIENT (affinity), USE_PREFIXES, USE_LIMITS (guard), USE_REDIRECT (several interfaces), USE_FRAGS (frames
+ * of several buffers); and with HASH_KEY, SERVICES_SEED, SOURCE4_BITS, SOURCE6_BITS, OUTER_DF, ANSWER_COST,
+ * BLOCK_COUNTS_ONLY, and the sizes that maps.h names.
  */
 #include "find_service.h"
 #include "parse.h"
+#include "parse_any.h"
+#include "guard.h"
 #include "steer.h"
+#include "answer.h"
 #include "encap.h"
+
+BPF_TABLE("prog", __u32, __u32, tail, 1); /* -> unusual */
 
 /* Forwarded packets are counted where they go, and nowhere else: all other numbers are sums of these. */
 static __always_inline void count(const struct packet *p, int sign)
@@ -18,36 +30,96 @@ static __always_inline void count(const struct packet *p, int sign)
 		p->traffic->connections += sign;
 }
 
+/* The action for a frame that is ready to go. */
+static __always_inline int leave(struct xdp_md *ctx, struct packet *p)
+{
+	const struct backend *to = p->backend;
+
+	if (USE_LOCAL && GOES(p, LOCAL))
+		p->verdict = XDP_PASS;
+	else
+		p->verdict = XDP_TX;
+	if (USE_REDIRECT && p->verdict == XDP_TX && to->egress && to->egress != ctx->ingress_ifindex) {
+		p->verdict = devices.redirect_map(to->device, XDP_DROP);
+		if (p->verdict != XDP_REDIRECT)
+			return END(dropped_no_egress, XDP_DROP);
+	}
+	return NEXT;
+}
+
 /* Counting comes before encap, although encap may fail: so the helper call there has less to keep over it. */
+static __always_inline int forward(struct xdp_md *ctx, struct packet *p)
+{
+	count(p, 1);
+	int how = encap(ctx, p);
+
+	if (how == NEXT && (USE_REDIRECT || USE_LOCAL))
+		how = leave(ctx, p);
+	if (how == ENDED)
+		count(p, -1);
+	return how;
+}
+
 static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 {
 	TRY(parse(ctx, p));
 	TRY(find_service(p));
+	if (unlikely(p->inner_bytes > p->service->mtu))
+		return UNUSUAL;
+	p->sender = p->flow.source;
+	TRY(guard(p));
 	TRY(steer(p));
-	count(p, 1);
-	int result = encap(ctx, p);
+	return forward(ctx, p);
+}
 
-	if (result == ENDED)
-		count(p, -1);
-	return result;
+static __always_inline int balance_unusual(struct xdp_md *ctx, struct packet *p)
+{
+	TRY(parse_any(ctx, p));
+	if (p->kind == ECHO_REQUEST)
+		return answer_echo(ctx, p);
+	TRY(find_service(p));
+	TRY(guard(p));
+	if (!USE_CLIENT)
+		p->hash = hash_flow(p);
+	TRY(steer(p));
+	if (!GOES(p, LOCAL)) {
+		if (p->ttl <= 1)
+			return answer_ttl(ctx, p);
+		if (p->inner_bytes > p->backend->mtu)
+			return answer_too_big(ctx, p);
+	}
+	return forward(ctx, p);
 }
 
 /* Every packet that is not forwarded is counted once, here. The counters are per CPU: no atomics. */
-static __always_inline void count_reason(__u64 reason)
+static __always_inline int finish(const struct packet *p, int how)
 {
 	__u32 zero = 0;
-	void *counts = verdicts.lookup(&zero);
+	void *counts;
 
+	if (how == NEXT)
+		return USE_REDIRECT || USE_LOCAL ? p->verdict : XDP_TX;
+	counts = verdicts.lookup(&zero);
 	if (counts)
-		*(__u64 *)(counts + reason) += 1;
+		*(__u64 *)(counts + (p->verdict >> ACTION_BITS)) += 1;
+	return p->verdict & ((1 << ACTION_BITS) - 1);
 }
 
 int balancer(struct xdp_md *ctx)
 {
 	struct packet p = {};
+	int how = balance(ctx, &p);
 
-	if (balance(ctx, &p) == NEXT)
-		return XDP_TX;
-	count_reason(p.verdict >> ACTION_BITS);
-	return p.verdict & ((1 << ACTION_BITS) - 1);
+	if (how == UNUSUAL) {
+		tail.call(ctx, 0);
+		how = END_WITH(&p, passed_protocol, XDP_PASS); /* the other program is not there: never seen */
+	}
+	return finish(&p, how);
+}
+
+int unusual(struct xdp_md *ctx)
+{
+	struct packet p = {};
+
+	return finish(&p, balance_unusual(ctx, &p));
 }

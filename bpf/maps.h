@@ -1,28 +1,52 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* maps.h - the one contract between the XDP program and Python: every struct and map that both know.
+/* maps.h - the one contract between the XDP program and Python: every struct, map and constant that both know.
  *
- * Python takes the layouts from the compiler (through BCC), so nothing here is written a second time. Rows
- * are 64 bytes, one cache line, in flat arrays: the verifier turns a lookup into an address computation, and
- * Python writes a row through mmap. A row's 64-byte copy is not atomic; so a row is complete before
- * anything points at it, and the pointing word (a slot, a service's protocol) is one aligned store.
+ * Python takes the layouts from the compiler (through BCC) and the constants from this text, so nothing here is written
+ * a second time. Rows are 64 bytes, one cache line, in flat arrays: the verifier turns a lookup into an address
+ * computation, and Python writes a row through mmap. A row's 64-byte copy is not atomic; so a row is complete before
+ * anything points at it, and the pointing word (a slot, a row's key) is one aligned store.
  *
- * Sizes are constants of the compilation (-D): ROWS_BITS, SLOTS, BACKENDS, and PIN_DIR, where maps live.
+ * Sizes are constants of the compilation (-D): ROWS_BITS, SLOTS, BACKENDS, LIMITS, CLIENTS, SPANS, and PIN_DIR, where
+ * maps live.
  */
 #pragma once
 
 #include "address.h"
 
-/* One VIP. It lies in one of two rows that follow from its hash (find_service.h); Python places it. An empty
- * row has protocol 0 (port_and_protocol 0), which no packet asks for.
+/* What a row of `services` is for: the upper byte of its key's last word. A packet asks for the first kind; the others
+ * only when that is not there and something of that kind is configured.
+ */
+#define KIND_PORT 0 /* a VIP with one port */
+#define KIND_RANGE 1 /* a VIP with a range of ports, under its first one */
+#define KIND_RANGES 2 /* the ranges of an address and protocol: see `ranges` */
+#define KIND_ADDRESS 3 /* an address with any VIP; with a ring, it serves every protocol (`any`) */
+
+/* service.flags */
+#define SERVICE_CLIENT 1 /* the client's address alone picks the slot (affinity) */
+#define SERVICE_LIMITED 2 /* see `limits` */
+
+/* One VIP, or what leads to one. It lies in one of two rows that follow from its key's hash (find_service.h); Python
+ * places it. Key: the address, and the word of port, protocol and kind. An empty row's word is 0, which no packet asks
+ * for. A network (CIDR VIP) has for an address what `networks` says.
  */
 struct service {
 	struct address vip;
-	__u32 port_and_protocol; /* port in network order, then protocol: compared as one word */
-	__u32 ring_offset; /* first slot */
-	__u32 ring_size; /* slots */
-	__u32 flags; /* none yet */
+	__u32 ring_offset; /* first slot; with the next one in an aligned word, so that both change at once */
+	__u32 ring_size; /* slots; 0: serves nothing by itself */
+	__u32 port_and_protocol; /* port in network order, protocol, kind: compared as one word */
+	__u16 flags; /* SERVICE_ */
+	__u16 mtu; /* the longest packet that every backend of it can be sent; a longer one is looked at closer */
 	__u64 identity; /* of the service, by name: how a restarted daemon finds its rows again */
-	__u64 reserved[3];
+	struct address client; /* mask: which bits of the source are one client, for affinity */
+	__u32 limit; /* index into `limits` */
+	__u32 reserved;
+};
+
+#define RANGES 16 /* of ports, for each address and protocol */
+
+/* Row of the same number as a KIND_RANGES row: first port | last port << 16, host order, sorted; 0 ends the list. */
+struct ranges {
+	__u32 ports[RANGES];
 };
 
 /* One slot of a ring. An array's elements take 8 bytes even when they hold 4, so the backend before the last
@@ -33,42 +57,122 @@ struct slot {
 	__u32 previous; /* 0 = settled; else the slot is moving: its older flows still go there (steer.h) */
 };
 
+/* backend.way: how packets get there. */
+#define WAY_IPIP4 1 /* IPv4 in front (RFC 2003, RFC 4213) */
+#define WAY_IPIP6 2 /* IPv6 in front (RFC 2473) */
+#define WAY_GUE4 3 /* IPv4, UDP and a GUE header in front (draft-ietf-intarea-gue, variant 0) */
+#define WAY_GUE6 4
+#define WAY_L2 5 /* another Ethernet header (L2 DSR) */
+#define WAY_LOCAL 6 /* this host's own stack */
+
 /* One backend of one service: everything that goes in front of the inner packet. */
 struct backend {
-	__u8 ethernet[14]; /* header, ready to copy */
-	__u8 outer; /* 4 or 6: family of the outer header */
+	__u8 ethernet[14]; /* header, ready to copy; its type is that of the outer header */
+	__u16 vlan; /* tag control in network order of the way out; 0: the tags that the packet came with */
+	__u8 way; /* WAY_ */
 	__u8 up; /* 0: flows may not be kept here */
+	__u16 mtu; /* the longest inner packet */
+	__u16 gue_port; /* network order */
+	__u16 device; /* where `devices` names the egress */
+	__u32 checksum; /* of an outer IPv4 header: its constant words, not folded */
+	__u32 egress; /* ifindex; 0: leaves where it came in */
 	struct address source; /* of the outer header */
 	struct address address; /* the backend: destination of the outer header */
-	__u32 checksum; /* of an outer IPv4 header without protocol, traffic class and length; not folded */
-	__u32 egress; /* ifindex */
-	__u64 identity; /* of (service, backend), by name and address */
 };
 
 /* What was sent to one backend of one service; same index as `backends`. */
 struct traffic {
 	__u64 packets;
 	__u64 bytes; /* of frames as they arrived */
-	__u64 connections; /* TCP SYNs */
+	__u64 connections; /* TCP SYNs, SCTP INITs */
+};
+
+/* limit.flags: what only counts, and drops nothing. */
+#define LIMIT_COUNT_ONLY 1
+
+/* The limits of one service. Rates are kept as what one packet costs in units of 64 ns; 0: no such limit. */
+struct limit {
+	__u32 packet_cost; /* of one client's packets */
+	__u32 packet_burst; /* so many at once */
+	__u32 connection_cost; /* of one client's new connections */
+	__u32 connection_burst;
+	__u32 service_cost; /* of the whole service's new connections */
+	__u32 service_burst;
+	__u64 service_time; /* when these are paid off; the program's own */
+	struct address client6; /* mask: which bits of an IPv6 source are one client */
+	__u32 client4; /* the same of IPv4, network order */
+	__u32 flags; /* LIMIT_ */
+	__u64 identity; /* of the service */
+};
+
+#define ACCOUNTS 8
+#define ACCOUNT_OF_PACKETS 1
+#define ACCOUNT_OF_CONNECTIONS 2
+
+/* Accounts of clients, a cache line of them: see guard.h. */
+struct accounts {
+	__u64 client[ACCOUNTS];
 };
 
 /* Why a packet was not forwarded: its name is what users see. One packet, one reason. */
 struct verdicts {
 	__u64 passed_not_ip; /* ARP and whatever else is not IPv4 or IPv6, or of a family without a VIP */
-	__u64 passed_not_tcp_udp; /* ICMP, neighbour discovery, other protocols, IPv6 extension headers */
-	__u64 passed_fragment; /* an IPv4 fragment */
-	__u64 passed_options; /* IPv4 options */
+	__u64 passed_vlan; /* tagged, but nothing that is configured has to do with VLANs; or more than two tags */
 	__u64 passed_truncated; /* the frame ends inside its headers */
+	__u64 passed_protocol; /* a protocol that no service has, or too many IPv6 extension headers */
+	__u64 passed_icmp; /* ICMP that is not about a flow to a VIP: the host's own, neighbour discovery */
+	__u64 passed_fragment; /* a later fragment for this host itself */
 	__u64 passed_no_service; /* no VIP: for this host itself */
-	__u64 dropped_malformed; /* to a VIP, but longer by its own account than the frame */
+	__u64 answered_echo; /* an echo request to a VIP's address was answered */
+	__u64 answered_too_big; /* too long for the way to its backend: the sender was told (RFC 1191, RFC 8201) */
+	__u64 answered_ttl; /* time to live or hop limit at its end: the sender was told */
+	__u64 dropped_unanswered; /* as the three above, but too many at once, or the sender may not be told */
+	__u64 dropped_malformed; /* to a VIP, but longer by its own account than the frame, or contradicts itself */
+	__u64 dropped_fragment; /* a fragment to a VIP whose first one has not been seen */
+	__u64 dropped_blocked; /* its source is on the block list */
+	__u64 dropped_packet_rate; /* its source sends more packets than the service allows */
+	__u64 dropped_connection_rate; /* its source opens more connections than the service allows */
+	__u64 dropped_service_rate; /* the service gets more new connections than it allows */
 	__u64 dropped_no_backend; /* the service has no backend that is up */
 	__u64 dropped_no_headroom; /* no room for the outer header in front of the frame */
+	__u64 dropped_no_egress; /* the interface that it should leave by is not there */
+};
+
+/* What a limit or list that only counts would have dropped. */
+struct spared {
+	__u64 blocked;
+	__u64 packet_rate;
+	__u64 connection_rate;
+	__u64 service_rate;
+};
+
+/* A fragmented packet (RFC 791, 3.2; RFC 8200, 4.5). */
+struct datagram {
+	struct address source;
+	struct address destination;
+	__u32 identification;
+	__u32 protocol;
+};
+
+/* A prefix of an address; IPv4 has 96 bits more (IPv4-mapped). */
+struct prefix {
+	__u32 bits;
+	__u32 address[4];
 };
 
 BPF_TABLE_PINNED("array", __u32, struct service, services, 1 << ROWS_BITS, PIN_DIR "/services",
 		 BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct ranges, ranges, 1 << ROWS_BITS, PIN_DIR "/ranges", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, 4096, PIN_DIR "/networks", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("array", __u32, struct slot, slots, SLOTS, PIN_DIR "/slots", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/backends", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("lru_hash", __u64, __u32, born, 1 << 16, PIN_DIR "/born"); /* fingerprint -> backend */
+BPF_TABLE_PINNED("lru_hash", struct datagram, __u64, fragments, 1 << 14, PIN_DIR "/fragments"); /* -> ports */
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, answers, 1, PIN_DIR "/answers"); /* when they are paid off */
+BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, 64); /* -> ifindex */
 BPF_TABLE_PINNED("percpu_array", __u32, struct traffic, traffic, BACKENDS, PIN_DIR "/traffic");
 BPF_TABLE_PINNED("percpu_array", __u32, struct verdicts, verdicts, 1, PIN_DIR "/verdicts");
+BPF_TABLE_PINNED("percpu_array", __u32, struct spared, spared, 1, PIN_DIR "/spared");

@@ -2,8 +2,13 @@
 /* packet.h - what the stages know about the packet in hand, and how a stage ends. */
 #pragma once
 
-#include "address.h"
 #include "maps.h"
+
+/* What is rare is laid aside by the compiler, so that the packet's usual way runs straight on. */
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* Make the compiler forget what it knows of a variable. */
+#define barrier_var(variable) asm volatile("" : "+r"(variable))
 
 /* The client's side of the packet as it arrived. Whole words here and below: on narrower ones, the compiler would mask
  * at every step.
@@ -11,18 +16,29 @@
 struct flow {
 	struct address source;
 	struct address destination;
-	__u64 ports; /* source, destination, as they lie in the packet */
+	__u64 ports; /* source, destination, as they lie in the packet; 0 where there are none */
 	__u64 protocol;
 };
+
+/* What a packet is besides a part of a flow; only parse_any.h meets these. */
+#define ORDINARY 0
+#define ECHO_REQUEST 1 /* for a VIP's address */
+#define ICMP_ERROR 2 /* about a flow to a VIP: `flow` is what it quotes */
+#define LATER_FRAGMENT 3
 
 /* No address of a field may reach a helper: then all of it would have to lie in memory instead of registers. */
 struct packet {
 	struct flow flow;
+	struct address sender; /* as flow.source, but for ICMP errors */
 	__u64 hash; /* of the flow; its upper half picks the slot */
 	__u64 frame_bytes;
 	__u64 inner_bytes; /* the whole IP packet, without Ethernet padding */
 	__u64 traffic_class; /* DSCP and ECN */
-	__u64 tcp_flags; /* 0 for UDP */
+	__u64 ttl; /* or hop limit */
+	__u64 tcp_flags; /* 0 for others; SYN for an SCTP INIT */
+	__u64 tags; /* 802.1Q and 802.1ad, as they lie behind the MAC addresses */
+	__u64 tag_bytes; /* 0, 4 or 8 */
+	__u64 kind;
 	bool inner6;
 	const struct service *service;
 	const struct backend *backend;
@@ -45,17 +61,22 @@ static __always_inline bool opens(const struct packet *p)
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* What a stage returns: go on, or the packet's way ends here and `verdict` says how. */
+/* What a stage returns: go on; or the packet's way ends here and `verdict` says how; or it is for the program
+ * that knows everything (balancer.c).
+ */
 #define NEXT 0
 #define ENDED 1
+#define UNUSUAL 2
 
 #define TRY(stage)                                                                                           \
 	do {                                                                                                 \
-		if ((stage) == ENDED)                                                                        \
-			return ENDED;                                                                        \
+		int how = (stage);                                                                           \
+		if (how != NEXT)                                                                             \
+			return how;                                                                          \
 	} while (0)
 
-#define END(reason, action) end(p, offsetof(struct verdicts, reason), action)
+#define END_WITH(p, reason, action) end(p, offsetof(struct verdicts, reason), action)
+#define END(reason, action) END_WITH(p, reason, action)
 
 #define ACTION_BITS 8
 
@@ -69,4 +90,40 @@ static __always_inline int end(struct packet *p, __u64 reason, __u64 action)
 	barrier_var(verdict);
 	p->verdict = verdict;
 	return ENDED;
+}
+
+/* All ones where a number is negative, else 0. The compiler must not see through it: where it would branch, the verifier
+ * would have to follow both ways to the end of the program, and so for every such place.
+ */
+static __always_inline __s64 negative(__s64 number)
+{
+	number >>= 63;
+	barrier_var(number);
+	return number;
+}
+
+static __always_inline __u64 mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* Time in units of 64 ns, as coarse as the kernel's tick, and so for a call's price only. Rates are kept as a point in
+ * time until which everything let through is paid off (the generic cell rate algorithm, ITU-T I.371): a cost per packet
+ * moves it on, and it may be as far ahead of now as `burst` packets cost.
+ */
+static __always_inline __u64 coarse_time(void)
+{
+	return bpf_ktime_get_coarse_ns() >> 6;
+}
+
+/* Charge one packet to an account that this program alone writes; true: it is over its limit, and not charged. */
+static __always_inline bool over_rate(__u64 *paid_off, __u64 now, __u64 cost, __u64 burst)
+{
+	__u64 from = *paid_off > now ? *paid_off : now;
+
+	if (from + cost - now > cost * burst)
+		return true;
+	*paid_off = from + cost;
+	return false;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* steer.h - third stage: which backend gets this packet?
+/* steer.h - fourth stage: which backend gets this packet?
  *
  * The flow's hash picks a slot of the service's ring, the slot names the backend: no state per flow. Only in a slot that
  * is moving, flows are remembered.
@@ -7,6 +7,7 @@
 #pragma once
 
 #include "packet.h"
+#include "transport.h"
 
 /* A moving slot changed its backend not long ago. A new flow (SYN) goes to the new one, and that is remembered; any
  * other packet goes where its flow was remembered, or else where the slot's flows went before. A backend that is down
@@ -33,6 +34,10 @@ static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u3
 static __always_inline int steer(struct packet *p)
 {
 	const struct service *service = p->service;
+
+	if (USE_CLIENT)
+		p->hash = service->flags & SERVICE_CLIENT ? hash_client(p->flow.source, service->client)
+							  : hash_flow(p);
 	__u32 index = service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
 	const __u64 *slot = (const void *)slots.lookup(&index);
 

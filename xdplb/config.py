@@ -11,40 +11,57 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import (
+    ALL_PORTS,
     DEFAULT_WEIGHT,
+    GUE_PORT,
     MAX_WEIGHT,
+    Action,
     Address,
+    Affinity,
     Backend,
     Balancer,
     Check,
     Config,
+    Forward,
+    Guard,
+    Limits,
     Mode,
+    Network,
     Protocol,
+    Rate,
     Service,
     Vip,
 )
 
 MAX_RING = 1 << 20
+MAX_INTERFACES = 64
+MAX_NETWORKS = 4096
+MAX_DEBT_S = 4 * 3600  # a burst may be worth so many seconds of its rate: what the program's clock can tell
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     """`[balancer]`."""
 
-    interface: str
+    interface: str | list[str]
     name: str = "main"
     mode: str = "native"
     hash_key: str | None = None
     source4: str | None = None
     source6: str | None = None
+    dont_fragment: bool = True
+    mtu: int | None = None
+    vlan: bool = False
+    answers_per_s: int = 1000
 
 
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +83,20 @@ class BackendTable(msgspec.Struct, forbid_unknown_fields=True):
     weight: int = DEFAULT_WEIGHT
 
 
+class LimitsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """`limits` of a service."""
+
+    packets_per_s: float | None = None
+    packets_burst: int | None = None
+    connections_per_s: float | None = None
+    connections_burst: int | None = None
+    service_connections_per_s: float | None = None
+    service_connections_burst: int | None = None
+    prefix4: int = 32
+    prefix6: int = 64
+    action: str = "drop"
+
+
 class ServiceTable(msgspec.Struct, forbid_unknown_fields=True):
     """`[[service]]`."""
 
@@ -75,6 +106,24 @@ class ServiceTable(msgspec.Struct, forbid_unknown_fields=True):
     backends: list[BackendTable] = msgspec.field(default_factory=list)
     check: CheckTable | None = None
     ring_size: int | None = None
+    forward: str = "ipip"
+    gue_port: int = GUE_PORT
+    affinity: str = "flow"
+    affinity_prefix4: int = 32
+    affinity_prefix6: int = 128
+    limits: LimitsTable | None = None
+
+
+class GuardTable(msgspec.Struct, forbid_unknown_fields=True):
+    """`[guard]`."""
+
+    block: list[str] = msgspec.field(default_factory=list)
+    allow: list[str] = msgspec.field(default_factory=list)
+    block_file: str | None = None
+    allow_file: str | None = None
+    action: str = "drop"
+    max_prefixes: int = 0
+    max_clients: int = 1 << 17
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,9 +131,10 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
 
     balancer: BalancerTable
     service: list[ServiceTable] = msgspec.field(default_factory=list)
+    guard: GuardTable = msgspec.field(default_factory=GuardTable)
 
 
-_Table: TypeAlias = BalancerTable | CheckTable | BackendTable | ServiceTable | File
+_Table: TypeAlias = BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | File
 
 
 def read_config(path: Path) -> Config:
@@ -158,6 +208,8 @@ def _struct_at(path: Sequence[str | int]) -> type[_Table]:
         "service": ServiceTable,
         "backends": BackendTable,
         "check": CheckTable,
+        "limits": LimitsTable,
+        "guard": GuardTable,
     }
     return tables[names[-1]] if names else File
 
@@ -176,52 +228,116 @@ def _config(file: File) -> Config:
         raise ConfigError("service", "there is none", "add a [[service]] with name, vips and backends")
     services = tuple(_service(table) for table in file.service)
     _unique("service", "name", (s.name for s in services))
-    taken: dict[Vip, str] = {}
-    for service in services:
-        for vip in service.vips:
-            if vip in taken:
-                other = f"service {taken[vip]!r} has it already"
-                raise ConfigError(f"service.{service.name}.vips", f"{vip}: {other}", "give each VIP to one service")
-            taken[vip] = service.name
-    addresses = {vip.address for vip in taken}
+    _apart(services)
+    _few_ranges(services)
+    networks = [vip.network for service in services for vip in service.vips]
+    alone = {network.network_address for network in networks if network.num_addresses == 1}
+    wide = [network for network in networks if network.num_addresses > 1]
     for service in services:
         for backend in service.backends:
-            if backend.address in addresses:
+            if backend.address in alone or any(backend.address in network for network in wide):
                 key = f"service.{service.name}.backends.{backend.name}.address"
                 raise ConfigError(key, f"{backend.address} is a VIP", "give the backend's own address")
-    return Config(_balancer(file.balancer), services)
+    return Config(_balancer(file.balancer), services, _guard(file.guard))
+
+
+def _apart(services: Sequence[Service]) -> None:
+    """No packet may be for two VIPs alike: the same ports, or networks that overlap and are not the same."""
+    taken: dict[tuple[Network, Protocol], list[tuple[Vip, str]]] = {}
+    for service in services:
+        for vip in service.vips:
+            for other, name in taken.get((vip.network, vip.protocol), []):
+                exact, other_exact = not vip.last_port, not other.last_port
+                if exact == other_exact and vip.port <= (other.last_port or other.port) and (
+                    other.port <= (vip.last_port or vip.port)
+                ):
+                    problem = f"{vip}: service {name!r} has it already"
+                    if vip != other:
+                        problem = f"{vip} overlaps {other} of service {name!r}"
+                    raise ConfigError(f"service.{service.name}.vips", problem, "give each VIP to one service")
+            taken.setdefault((vip.network, vip.protocol), []).append((vip, service.name))
+    wide = {vip.network: (vip, s.name) for s in services for vip in s.vips if vip.prefix}
+    if len(wide) > MAX_NETWORKS:
+        raise ConfigError("service", f"{len(wide)} networks as VIPs are too many", f"give at most {MAX_NETWORKS}")
+    ordered = sorted(wide, key=lambda network: (network.version, int(network.network_address), network.prefixlen))
+    for network, after in zip(ordered, ordered[1:], strict=False):
+        if network.version == after.version and network.overlaps(after):  # type: ignore[arg-type]
+            problem = f"{after} of service {wide[after][1]!r} overlaps {network} of service {wide[network][1]!r}"
+            raise ConfigError(f"service.{wide[after][1]}.vips", problem, "give networks that are equal or apart")
+
+
+def _few_ranges(services: Sequence[Service]) -> None:
+    count: dict[tuple[Network, Protocol], int] = {}
+    for service in services:
+        for vip in service.vips:
+            if vip.last_port:
+                place = (vip.network, vip.protocol)
+                count[place] = count.get(place, 0) + 1
+                if count[place] > CONSTANTS["RANGES"]:
+                    problem = f"{vip.address} has more than {CONSTANTS['RANGES']} ranges of {vip.protocol} ports"
+                    raise ConfigError(f"service.{service.name}.vips", problem, "join ranges, or give single ports")
 
 
 def _balancer(table: BalancerTable) -> Balancer:
-    if not re.fullmatch(r"[^\s/]{1,15}", table.interface):
-        problem = f"{table.interface!r} is no interface name"
-        raise ConfigError("balancer.interface", problem, "see `ip link` for the names")
+    names = [table.interface] if isinstance(table.interface, str) else table.interface
+    if not names:
+        raise ConfigError("balancer.interface", "there is none", "see `ip link` for the names")
+    for name in names:
+        if not re.fullmatch(r"[^\s/]{1,15}", name):
+            raise ConfigError("balancer.interface", f"{name!r} is no interface name", "see `ip link` for the names")
+    _unique("balancer.interface", "name", names)
+    within("balancer.interface", len(names), 1, MAX_INTERFACES)
+    if table.mtu is not None:
+        within("balancer.mtu", table.mtu, 596, 65535)
     return Balancer(
-        interface=table.interface,
+        interfaces=tuple(names),
         name=parse_place("balancer.name", table.name),
         mode=_choice(Mode, "balancer.mode", table.mode),
         hash_key=table.hash_key,
-        source4=_source("balancer.source4", table.source4, IPv4Address),
-        source6=_source("balancer.source6", table.source6, IPv6Address),
+        source4=_source("balancer.source4", table.source4, IPv4Network),
+        source6=_source("balancer.source6", table.source6, IPv6Network),
+        dont_fragment=table.dont_fragment,
+        mtu=table.mtu,
+        vlan=table.vlan,
+        answers_per_s=int(within("balancer.answers_per_s", table.answers_per_s, 1, 1_000_000)),
     )
 
 
-_Family = TypeVar("_Family", IPv4Address, IPv6Address)
+_Family = TypeVar("_Family", IPv4Network, IPv6Network)
 
 
 def _source(key: str, text: str | None, family: type[_Family]) -> _Family | None:
+    """Return a single address, or the prefix that outer sources are spread over: at most 2^20 of them."""
     if text is None:
         return None
-    address = parse_address(key, text)
-    if not isinstance(address, family):
+    network = parse_network(key, text) if "/" in text else ip_network(parse_address(key, text))
+    if not isinstance(network, family):
         raise ConfigError(key, f"{text!r} is of the other family", f"give an IPv{key[-1]} address of this box")
-    return address
+    least = network.max_prefixlen - 20
+    if network.prefixlen < least:
+        raise ConfigError(key, f"{text!r} has more than a million addresses", f"give a prefix of /{least} or longer")
+    return network
+
+
+def _guard(table: GuardTable) -> Guard:
+    within("guard.max_prefixes", table.max_prefixes, 0, 16_000_000)
+    within("guard.max_clients", table.max_clients, 1024, 64_000_000)
+    return Guard(
+        block=tuple(table.block),
+        allow=tuple(table.allow),
+        block_file=table.block_file,
+        allow_file=table.allow_file,
+        action=_choice(Action, "guard.action", table.action),
+        max_prefixes=table.max_prefixes,
+        max_clients=table.max_clients,
+    )
 
 
 def _service(table: ServiceTable) -> Service:
     key = f"service.{table.name}"
     parse_name(f"{key}.name", table.name)
     protocol = _choice(Protocol, f"{key}.protocol", table.protocol)
+    forward = _choice(Forward, f"{key}.forward", table.forward)
     if not table.vips:
         raise ConfigError(f"{key}.vips", "there is none", 'give at least one, such as "192.0.2.10:80"')
     vips = tuple(parse_vip(f"{key}.vips", text, protocol) for text in table.vips)
@@ -229,13 +345,56 @@ def _service(table: ServiceTable) -> Service:
     backends = tuple(_backend(f"{key}.backends", backend) for backend in table.backends)
     _unique(f"{key}.backends", "name", (b.name for b in backends))
     _unique(f"{key}.backends", "address", (b.address for b in backends))
+    if forward is Forward.LOCAL and (backends or table.check):
+        name = "backends" if backends else "check"
+        raise ConfigError(f"{key}.{name}", 'a service with forward = "local" has none', f"remove {name}")
     if table.ring_size is not None:
         within(f"{key}.ring_size", table.ring_size, max(1, len(backends)), MAX_RING)
         if table.ring_size & (table.ring_size - 1):
             higher = 1 << table.ring_size.bit_length()
             raise ConfigError(f"{key}.ring_size", f"{table.ring_size} is no power of two", f"give {higher}")
-    check = _check(f"{key}.check", table.check, vips)
-    return Service(table.name, vips, backends, check, table.ring_size)
+    return Service(
+        table.name,
+        vips,
+        backends,
+        None if forward is Forward.LOCAL else _check(f"{key}.check", table.check, vips),
+        table.ring_size,
+        forward,
+        int(within(f"{key}.gue_port", table.gue_port, 1, 65535)),
+        _choice(Affinity, f"{key}.affinity", table.affinity),
+        int(within(f"{key}.affinity_prefix4", table.affinity_prefix4, 1, 32)),
+        int(within(f"{key}.affinity_prefix6", table.affinity_prefix6, 1, 128)),
+        _limits(f"{key}.limits", table.limits),
+    )
+
+
+def _limits(key: str, table: LimitsTable | None) -> Limits | None:
+    if table is None:
+        return None
+    rates = [
+        _rate(f"{key}.{name}", getattr(table, f"{name}_per_s"), getattr(table, f"{name}_burst"))
+        for name in ("packets", "connections", "service_connections")
+    ]
+    if not any(rates):
+        raise ConfigError(key, "limits nothing", "give packets_per_s, connections_per_s or service_connections_per_s")
+    return Limits(
+        *rates,
+        prefix4=int(within(f"{key}.prefix4", table.prefix4, 1, 32)),
+        prefix6=int(within(f"{key}.prefix6", table.prefix6, 1, 128)),
+        action=_choice(Action, f"{key}.action", table.action),
+    )
+
+
+def _rate(key: str, per_s: float | None, burst: int | None) -> Rate | None:
+    """Without a burst, what comes in one second may come at once; the kernel's clock ticks some hundred times in it."""
+    if per_s is None:
+        if burst is not None:
+            raise ConfigError(f"{key}_burst", f"{burst} without a rate", f"give {key.rpartition('.')[2]}_per_s, too")
+        return None
+    within(f"{key}_per_s", per_s, 0.01, 1_000_000)
+    burst = burst if burst is not None else max(1, int(per_s))
+    within(f"{key}_burst", burst, 1, int(per_s * MAX_DEBT_S) or 1)
+    return Rate(per_s, burst)
 
 
 def _backend(key: str, table: BackendTable) -> Backend:
@@ -244,9 +403,9 @@ def _backend(key: str, table: BackendTable) -> Backend:
 
 
 def _check(key: str, table: CheckTable | None, vips: Sequence[Vip]) -> Check | None:
-    """Without `check`, TCP services get a TCP check on the VIP's port and UDP services none."""
+    """Without `check`, TCP services get a TCP check on the VIP's port and others none."""
     if table is None:
-        if vips[0].protocol is Protocol.UDP:
+        if vips[0].protocol is not Protocol.TCP:
             return None
         table = CheckTable()
     if table.kind == "none":
@@ -254,7 +413,8 @@ def _check(key: str, table: CheckTable | None, vips: Sequence[Vip]) -> Check | N
     if table.kind != "tcp":
         raise ConfigError(f"{key}.kind", f"{table.kind!r} is not known", 'give "tcp" or "none"')
     ports = {vip.port for vip in vips}
-    if table.port is None and (len(ports) > 1 or vips[0].protocol is Protocol.UDP):
+    unclear = len(ports) > 1 or any(vip.last_port for vip in vips) or vips[0].protocol is not Protocol.TCP
+    if table.port is None and unclear:
         raise ConfigError(f"{key}.port", "missing", "say which TCP port of the backends to probe")
     port = table.port if table.port is not None else vips[0].port
     within(f"{key}.port", port, 1, 65535)
@@ -289,14 +449,48 @@ def parse_address(key: str, text: str) -> Address:
     return address
 
 
+def parse_network(key: str, text: str) -> Network:
+    """Return a network from `192.0.2.0/24`. Raises ConfigError."""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(key, f"{text!r} is no network", 'write "192.0.2.0/24" or "2001:db8::/64"') from None
+    address = parse_address(key, text.partition("/")[0])
+    if address != network.network_address:
+        raise ConfigError(key, f"{text!r} has bits set behind its prefix", f'give "{network}"')
+    return network
+
+
+_VIP = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([0-9]{1,5})(?:-([0-9]{1,5}))?)?|([0-9a-fA-F:./]*)")
+_VIP_FIX = 'write "192.0.2.10:80" or "[2001:db8::10]:80"'
+
+
 def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
-    """Return a VIP from `192.0.2.10:80` or `[2001:db8::10]:80`. Raises ConfigError."""
-    split = re.fullmatch(r"\[([^\]]*)\]:([0-9]{1,5})|([^:\[\]]*):([0-9]{1,5})", text)
+    """Return a VIP: an address or a network, with a port, a range of ports, or without, which is all of them.
+
+    As `192.0.2.10:80`, `[2001:db8::10]:80`, `192.0.2.0/24:8000-8999`, `192.0.2.10`. Raises ConfigError.
+    """
+    split = _VIP.fullmatch(text)
     if split is None:
-        fix = 'write "192.0.2.10:80" or "[2001:db8::10]:80"'
-        raise ConfigError(key, f"{text!r} is not an address with a port", fix)
-    host, port = (split[1], split[2]) if split[1] is not None else (split[3], split[4])
-    return Vip(parse_address(key, host), int(within(key, int(port), 1, 65535)), protocol)
+        raise ConfigError(key, f"{text!r} is not an address with a port", _VIP_FIX)
+    host = next(group for group in (split[1], split[2], split[5]) if group is not None)
+    address, prefix = parse_address(key, host.partition("/")[0]), 0
+    if "/" in host:
+        network = parse_network(key, host)
+        if network.prefixlen < 8:
+            raise ConfigError(key, f"{text!r} is larger than a /8", "give longer prefixes")
+        prefix = network.prefixlen if network.num_addresses > 1 else 0
+    if protocol is Protocol.ANY:
+        if split[3]:
+            raise ConfigError(key, f'{text!r} has a port, but protocol is "any"', "leave the port away")
+        return Vip(address, 0, protocol, 0, prefix)
+    if not split[3]:
+        return Vip(address, ALL_PORTS[0], protocol, ALL_PORTS[1], prefix)
+    first = int(within(key, int(split[3]), 1, 65535))
+    last = int(within(key, int(split[4]), 1, 65535)) if split[4] else first
+    if last < first:
+        raise ConfigError(key, f"{text!r}: the range of ports is upside down", f"give {last}-{first}")
+    return Vip(address, first, protocol, last if last > first else 0, prefix)
 
 
 def parse_name(key: str, text: str) -> str:
@@ -320,7 +514,7 @@ def within(key: str, value: float, least: float, most: float) -> float:
     return value
 
 
-_Choice = TypeVar("_Choice", Mode, Protocol)
+_Choice = TypeVar("_Choice", Mode, Protocol, Forward, Affinity, Action)
 
 
 def _choice(kind: Callable[[str], _Choice], key: str, text: str) -> _Choice:

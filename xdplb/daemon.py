@@ -21,12 +21,13 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of
 from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
+from xdplb.features import spec_for, vlans_of, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.health.watch import Watch
 from xdplb.model import Config
 from xdplb.net import Network, interface_index, read_nic, tx_errors
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
-from xdplb.tables import Capacity, PutSlots, Traffic, entries_written
+from xdplb.tables import PutSlots, Traffic, entries_written
 
 log = logging.getLogger("xdplb")
 
@@ -67,9 +68,11 @@ class Daemon:
         self._slots: SlotCounts | None = None
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
-        self.network = Network(balancer.interface, balancer.source4, balancer.source6, self._wake.set)
+        sources = [s.network_address if s else None for s in (balancer.source4, balancer.source6)]
+        self.network = Network(balancer.interfaces, *sources, self._wake.set)
         self.watch = Watch(self._wake.set)
-        self.forwarding = Forwarding(self.place, balancer.interface, self.network.index, balancer.mode)
+        interfaces = dict(zip(balancer.interfaces, self.network.indexes, strict=True))
+        self.forwarding = Forwarding(self.place, interfaces, balancer.mode)
         self.forwarding.carry = self._carry
 
     # --- start and end --------------------------------------------------------------------------------------
@@ -111,18 +114,18 @@ class Daemon:
         self.last.adopted = adopted
         moving = count_slots(self.forwarding.kernel.tables()).moving
         self._open_windows(identity for identity, slots in moving.items() if slots)
-        if self.forwarding.kernel.tables().services and loader.attached(self.place, self.network.index):
+        if self.forwarding.kernel.tables().services and self.forwarding.attached():
             await self.forwarding.attach()  # the program that knows what these tables are about to hold
         await self.reconcile()
-        nic = await self.forwarding.attach()
-        log.info(
-            "%s: program %s %s, %s mode; reconcile wrote %d map entries",
-            nic.name,
-            nic.program_id,
-            "adopted" if adopted else "compiled and loaded",
-            nic.xdp_mode,
-            self.last.writes,
-        )
+        for nic in await self.forwarding.attach():
+            log.info(
+                "%s: program %s %s, %s mode; reconcile wrote %d map entries",
+                nic.name,
+                nic.program_id,
+                "adopted" if adopted else "compiled and loaded",
+                nic.xdp_mode,
+                self.last.writes,
+            )
         self.started = self.last
         for warning in self._warnings():
             log.warning("%s", warning)
@@ -141,16 +144,14 @@ class Daemon:
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
         found = [self._unsaved] if self._unsaved else []
-        nic = self.network.nic
-        if nic is None:
-            return found
-        outer6 = any(b.backend.address.version == 6 for s in self.services for b in s.backends)
-        need = 1500 + (40 if outer6 else 20)
-        if nic.mtu < need:
-            found.append(
-                f"{nic.name} has MTU {nic.mtu}, full-sized client packets need {need}: run `ip link set {nic.name} mtu "
-                f"{need}` here and on the way to the backends, or lower the backends' advmss to {nic.mtu - 100}"
-            )
+        for nic in self.network.nics:
+            overhead = max((way.overhead for s in self.config.services for way in ways_of(s)), default=0)
+            need = 1500 + overhead
+            if nic.mtu < need:
+                found.append(
+                    f"{nic.name} has MTU {nic.mtu}, full-sized client packets need {need}: run `ip link set {nic.name} "
+                    f"mtu {need}` here and on the way to the backends; until then clients are told to send less"
+                )
         return found
 
     async def run(self) -> None:
@@ -165,12 +166,13 @@ class Daemon:
 
     async def _stay_attached(self) -> None:
         """Attach again when somebody took the program off. Raises KernelError when the interface is another one now."""
-        name = self.config.balancer.interface
-        if loader.attached(self.place, self.network.index):
-            return
+        for name, index in self.forwarding.interfaces.items():
+            if not loader.attached(self.place, index):
+                await self._attach_again(name, index)
+
+    async def _attach_again(self, name: str, index: int) -> None:
         try:
-            index = interface_index(name)
-            if index == self.network.index:
+            if interface_index(name) == index:
                 await self.forwarding.attach()
                 log.warning("%s: the program had been taken off; it is attached again", name)
                 return
@@ -255,17 +257,14 @@ class Daemon:
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
-        backends = [b for _, b in keys_of(self.config.services, self.kept.overrides)]
-        families = {backend.address.version for backend in backends} or {4}
-        vips = {vip.address.version for service in self.config.services for vip in service.vips}
-        return Spec(
-            vip4=4 in vips,
-            vip6=6 in vips,
-            outer4=4 in families,
-            outer6=6 in families,
-            capacity=known.capacity if known else Capacity(),
-            seed=known.seed if known else next_seed(0),
-            hash_key=hashing.key_from(self._secret),
+        return spec_for(
+            self.config,
+            [self.kept.overrides.apply(service) for service in self.config.services],
+            hashing.key_from(self._secret),
+            known,
+            next_seed(0),
+            mtus=[nic.mtu for nic in self.network.nics],
+            vlans=vlans_of(self.services),
         )
 
     def _follow(self, known: dict[Key, Health] | None = None) -> None:
@@ -309,6 +308,7 @@ class Daemon:
         if self._slots is None:
             self._slots = count_slots(kernel.tables())
         verdicts = kernel.verdicts()
+        interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
         return {
             "version": __version__,
             "name": self.name,
@@ -316,20 +316,22 @@ class Daemon:
             "now": time.time(),
             "started": self._began,
             "config": {"path": str(self.path), "changes": self.kept.overrides.describe()},
-            "interface": await self._interface_document(),
+            "interface": interfaces[0],
+            "interfaces": interfaces,
             "reconcile": asdict(self.last),
             "start": asdict(self.started or self.last),
             "warnings": self._warnings(),
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
+            "spared": kernel.spared(),
             "services": services_document(self.services, traffic, self._slots),
         }
 
-    async def _interface_document(self) -> dict[str, Any]:
+    async def _interface_document(self, name: str, index: int) -> dict[str, Any]:
         try:
-            nic = await read_nic(self.network.index)
+            nic = await read_nic(index)
         except KernelError as error:
-            return {"name": self.config.balancer.interface, "error": str(error)}
+            return {"name": name, "error": str(error)}
         attached = loader.attached(self.place, nic.index)
         return {
             "name": nic.name,

@@ -43,7 +43,7 @@ async def attach(place: loader.Place, interface: str, sources: Sequence[Address]
     if got != mode:
         loader.detach(place)
         raise KernelError(f"{interface}: asked for XDP in {mode} mode and got {got}; nothing is attached")
-    loader.detach_others(place, index)
+    loader.detach_others(place, [index])
     loader.forget_others(place, pinned)
     return attached
 

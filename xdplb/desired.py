@@ -11,21 +11,31 @@ from typing import Any
 
 from xdplb import hashing
 from xdplb.errors import ConfigError
-from xdplb.model import Address, Backend, Config, Service, State, Vip
+from xdplb.model import Action, Address, Affinity, Backend, Balancer, Config, Forward, Limits, Rate, Service, State, Vip
 from xdplb.ring import ring_size
-from xdplb.tables import BackendRow
+from xdplb.tables import NO_MTU, BackendRow, LimitRow, Way
 
 ETHERTYPE = {4: bytes.fromhex("0800"), 6: bytes.fromhex("86dd")}
+UNITS_PER_S = 1e9 / 64  # of the program's clock for rates
+LEAST_MTU = {4: 576, 6: 1280}  # what every link must carry (RFC 791, RFC 8200, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The first step towards a backend: interface, both MAC addresses (6 bytes), outer source."""
+    """The first step towards a backend: interface, both MAC addresses (6 bytes), outer source, the way's MTU.
+
+    `ifindex` 0 means: by the interface that a packet came in. `device` is its place among the balancer's interfaces,
+    `vlan` the tag control of a tag of its own, `direct` that no router is in between.
+    """
 
     ifindex: int
     own_mac: bytes
     next_mac: bytes
     source: Address
+    mtu: int = 1500
+    vlan: int = 0
+    device: int = 0
+    direct: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +95,80 @@ class DesiredService:
     vips: tuple[Vip, ...]
     ring_size: int
     backends: tuple[DesiredBackend, ...]
+    client4: tuple[int, int] = (0, 0)  # mask of a client's address where that alone decides
+    client6: tuple[int, int] = (0, 0)
+    limit: LimitRow | None = None
+
+    @property
+    def mtu(self) -> int:
+        """The longest packet that every backend can be sent."""
+        return min((b.row.mtu for b in self.backends if b.row), default=NO_MTU)
 
 
 def desire(
     config: Config, overrides: Overrides, health: Mapping[Key, Health], hops: Mapping[Address, Hop | str]
 ) -> tuple[DesiredService, ...]:
     """Return the desired state. A hop that is a string says why there is none."""
-    return tuple(_service(overrides.apply(s), overrides, health, hops) for s in config.services)
+    return tuple(_service(config.balancer, overrides.apply(s), overrides, health, hops) for s in config.services)
 
 
 def _service(
-    service: Service, overrides: Overrides, health: Mapping[Key, Health], hops: Mapping[Address, Hop | str]
+    balancer: Balancer,
+    service: Service,
+    overrides: Overrides,
+    health: Mapping[Key, Health],
+    hops: Mapping[Address, Hop | str],
 ) -> DesiredService:
-    backends = tuple(
-        _backend(service, b, (service.name, b.name) in overrides.draining, health, hops) for b in service.backends
+    number = hashing.identity("service", service.name)
+    if service.forward is Forward.LOCAL:
+        backends: tuple[DesiredBackend, ...] = (_this_host(service),)
+    else:
+        backends = tuple(
+            _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
+            for b in service.backends
+        )
+    client = service.affinity is Affinity.CLIENT
+    return DesiredService(
+        service.name,
+        number,
+        service.vips,
+        service.ring_size or ring_size(len(backends)),
+        backends,
+        hashing.mask_words(4, service.affinity_prefix4) if client else (0, 0),
+        hashing.mask_words(6, service.affinity_prefix6) if client else (0, 0),
+        _limit(service.limits, number) if service.limits else None,
     )
-    size = service.ring_size or ring_size(len(backends))
-    return DesiredService(service.name, hashing.identity("service", service.name), service.vips, size, backends)
+
+
+def _this_host(service: Service) -> DesiredBackend:
+    """Return the one backend of a local service: this host's own stack."""
+    address = service.vips[0].address
+    number = hashing.identity("backend", service.name, "local", "")
+    row = BackendRow(bytes(14), address, address, 0, number, way=Way.LOCAL)
+    return DesiredBackend(Backend("local", address), number, State.UP, "this host", row)
+
+
+def _limit(limits: Limits, number: int) -> LimitRow:
+    def account(rate: Rate | None) -> tuple[int, int]:
+        return (max(1, round(UNITS_PER_S / rate.per_s)), rate.burst) if rate else (0, 0)
+
+    return LimitRow(
+        number,
+        account(limits.packets),
+        account(limits.connections),
+        account(limits.service_connections),
+        hashing.mask_words(4, limits.prefix4)[1] >> 32,
+        hashing.mask_words(6, limits.prefix6),
+        limits.action is Action.COUNT,
+    )
+
+
+def _way(service: Service, version: int) -> Way:
+    return Way.L2 if service.forward is Forward.L2 else Way(f"{service.forward}{version}")
 
 
 def _backend(
+    balancer: Balancer,
     service: Service,
     backend: Backend,
     draining: bool,
@@ -116,13 +180,41 @@ def _backend(
     seen = health.get((service.name, backend.name), Health(None, "not probed yet"))
     if service.check is None:
         seen = Health(True, "no check configured")
-    if isinstance(hop, str):
-        return DesiredBackend(backend, number, State.UNREACHABLE, hop, None)
-    ethernet = hop.next_mac + hop.own_mac + ETHERTYPE[backend.address.version]
-    row = BackendRow(ethernet, hop.source, backend.address, hop.ifindex, number, up=seen.up is True)
+    problem = hop if isinstance(hop, str) else _why_not(balancer, service, hop, backend)
+    if isinstance(hop, str) or problem:
+        return DesiredBackend(backend, number, State.UNREACHABLE, problem or "", None)
+    way = _way(service, backend.address.version)
+    row = BackendRow(
+        hop.next_mac + hop.own_mac + ETHERTYPE[backend.address.version],
+        hop.source,
+        backend.address,
+        hop.ifindex,
+        number,
+        up=seen.up is True,
+        way=way,
+        mtu=_mtu(balancer, hop) - way.overhead,
+        gue_port=service.gue_port if service.forward is Forward.GUE else 0,
+        vlan=hop.vlan,
+        device=hop.device,
+    )
     state = _state(backend, draining, seen)
     reason = f"drained by an operator; {seen.cause}" if state is State.DRAINING else seen.cause
     return DesiredBackend(backend, number, state, reason, row)
+
+
+def _mtu(balancer: Balancer, hop: Hop) -> int:
+    return min(balancer.mtu or hop.mtu, hop.mtu)
+
+
+def _why_not(balancer: Balancer, service: Service, hop: Hop, backend: Backend) -> str:
+    """Return why a backend cannot be used although there is a way to it, or nothing."""
+    if service.forward is Forward.L2 and not hop.direct:
+        return 'behind a router: forward = "l2" needs it on the same link'
+    overhead = _way(service, backend.address.version).overhead
+    least = max(LEAST_MTU[vip.address.version] for vip in service.vips)
+    if _mtu(balancer, hop) - overhead < least:
+        return f"MTU {_mtu(balancer, hop)} on the way is too small: {overhead} bytes of headers leave less than {least}"
+    return ""
 
 
 def _state(backend: Backend, draining: bool, seen: Health) -> State:
@@ -141,12 +233,14 @@ def _state(backend: Backend, draining: bool, seen: Health) -> State:
 def add_backend(config: Config, overrides: Overrides, service_name: str, backend: Backend) -> Service:
     """Add a backend to a service; return the service as it is then. Raises ConfigError."""
     service = overrides.apply(find_service(config, service_name))
+    if service.forward is Forward.LOCAL:
+        raise ConfigError("service", f"{service_name!r} is served by this host itself", "choose another service")
     for other in service.backends:
         if other.name == backend.name:
             raise ConfigError("name", f"service {service_name!r} has a backend {other.name!r}", "choose another")
         if other.address == backend.address:
             raise ConfigError("address", f"{other.address} is backend {other.name!r} already", "choose another")
-    if backend.address in {vip.address for other in config.services for vip in other.vips}:
+    if any(backend.address in vip.network for other in config.services for vip in other.vips):
         raise ConfigError("address", f"{backend.address} is a VIP", "give the backend's own address")
     overrides.removed.discard((service_name, backend.name))
     in_file = find_service(config, service_name).backends

@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from xdplb.dataplane import loader
 from xdplb.dataplane.kernel import Kernel
-from xdplb.dataplane.plane import Spec
+from xdplb.dataplane.plane import Spec, spec_from
 from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError
 from xdplb.model import Mode
 from xdplb.net import Nic, read_nic, take_xdp_off
 from xdplb.reconcile import NoRoom, needed, reconcile
-from xdplb.tables import NO_BACKEND, Capacity, Change, ClearBackend, Tables, Traffic
+from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 
 log = logging.getLogger("xdplb")
 
@@ -31,10 +31,11 @@ SEEDS = 8  # attempts to place all VIPs, each with a new seed; one in thousands 
 
 
 class Forwarding:
-    """One balancer program on one interface. `carry` is called with the counters of tables that go."""
+    """One balancer program on its interfaces. `carry` is called with the counters of tables that go."""
 
-    def __init__(self, place: loader.Place, interface: str, ifindex: int, mode: Mode) -> None:
-        self.place, self.interface, self.ifindex, self.mode = place, interface, ifindex, mode
+    def __init__(self, place: loader.Place, interfaces: Mapping[str, int], mode: Mode) -> None:
+        """`interfaces`: number by name."""
+        self.place, self.interfaces, self.mode = place, dict(interfaces), mode
         self.carry: Callable[[Totals], None] = lambda totals: None
         self._kernel: Kernel | None = None
 
@@ -48,8 +49,12 @@ class Forwarding:
 
     async def make_way(self, replace_other: bool) -> None:
         """Refuse an interface with somebody else's XDP program, or take it off when told to. Raises RefusedError."""
-        nic = await read_nic(self.ifindex)
-        ours = loader.attached(self.place, self.ifindex)
+        for index in self.interfaces.values():
+            await self._make_way(index, replace_other)
+
+    async def _make_way(self, index: int, replace_other: bool) -> None:
+        nic = await read_nic(index)
+        ours = loader.attached(self.place, index)
         if ours is not None and nic.xdp_mode != self.mode:
             log.warning("%s: moving from %s to %s mode", nic.name, nic.xdp_mode, self.mode)
             loader.detach(self.place)
@@ -64,33 +69,38 @@ class Forwarding:
     def known_spec(self) -> Spec | None:
         """Return the spec of the tables that are pinned, so that they are found again."""
         try:
-            raw = json.loads((self.place.run / "spec.json").read_text())
-            return Spec(**{**raw, "capacity": Capacity(**raw["capacity"])})
+            return spec_from(json.loads((self.place.run / "spec.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     async def load(self, spec: Spec) -> bool:
         """Adopt or compile; tell whether it was adopted. Raises KernelError."""
         known = self.known_spec()
-        if known and known.sizes() == spec.sizes() and loader.attached(self.place, self.ifindex):
-            wider = _union(known, spec)  # the tables may still hold what the new configuration does without
+        if known and known.sizes() == spec.sizes() and self.attached():
+            wider = known.union(spec)  # the tables may still hold what the new configuration does without
             self._kernel = await asyncio.to_thread(Kernel, self.place, wider)
         else:
             self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
+        self._kernel.put_devices(list(self.interfaces.values()))
         return self._kernel.pinned.adopted
 
-    async def attach(self) -> Nic:
+    def attached(self) -> bool:
+        """Whether our program is on any interface."""
+        return any(loader.attached(self.place, index) for index in self.interfaces.values())
+
+    async def attach(self) -> list[Nic]:
         """Attach, or replace what we attached before; never in another mode than asked. Raises KernelError."""
-        loader.attach(self.place, self.kernel.pinned, self.interface, self.ifindex, self.mode)
-        nic = await read_nic(self.ifindex)
-        if nic.xdp_mode != self.mode:
-            loader.detach(self.place)
-            raise KernelError(
-                f"{nic.name}: asked for XDP in {self.mode} mode and got {nic.xdp_mode}; nothing is attached"
-            )
-        loader.detach_others(self.place, self.ifindex)
+        nics = []
+        for name, index in self.interfaces.items():
+            loader.attach(self.place, self.kernel.pinned, name, index, self.mode)
+            nics.append(nic := await read_nic(index))
+            if nic.xdp_mode != self.mode:
+                loader.detach(self.place)
+                got = f"asked for XDP in {self.mode} mode and got {nic.xdp_mode}"
+                raise KernelError(f"{nic.name}: {got}; nothing is attached")
+        loader.detach_others(self.place, self.interfaces.values())
         self._tidy()
-        return nic
+        return nics
 
     def _tidy(self) -> None:
         loader.forget_others(self.place, self.kernel.pinned)
@@ -100,7 +110,7 @@ class Forwarding:
 
     async def write(self, services: Sequence[DesiredService], wanted: Spec, settle: Collection[int]) -> list[Change]:
         """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
-        await self._become(_union(self.kernel.spec, wanted), services)  # compiled in before it is used,
+        await self._become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
         try:
             changes = await self._changes(services, self.kernel, settle)
         except NoRoom as reason:
@@ -136,12 +146,14 @@ class Forwarding:
         if spec == old.spec:
             return
         new = await asyncio.to_thread(Kernel, self.place, spec)
+        new.put_devices(list(self.interfaces.values()))
         other_tables = new.pinned.folder != old.pinned.folder
         if other_tables:  # full before the first packet sees them
             new.apply(await self._changes(services, new))
-        attached = loader.attached(self.place, self.ifindex)
+        attached = self.attached()
         if attached:
-            loader.attach(self.place, new.pinned, self.interface, self.ifindex, self.mode)
+            for name, index in self.interfaces.items():
+                loader.attach(self.place, new.pinned, name, index, self.mode)
         if other_tables and attached:
             await asyncio.sleep(QUIET_S)
             self.carry((old.traffic(), old.verdicts()))
@@ -166,9 +178,7 @@ def next_seed(seed: int) -> int:
 def _roomier(spec: Spec, services: Sequence[DesiredService]) -> Spec:
     """Return a spec whose tables can hold these services: more room, and a seed that places every VIP."""
     have, room = spec.capacity, needed(services)
-    capacity = Capacity(
-        max(have.rows_bits, room.rows_bits), max(have.slots, room.slots), max(have.backends, room.backends)
-    )
+    capacity = have.union(room)
     seed = spec.seed
     for _ in range(SEEDS):
         try:
@@ -178,15 +188,3 @@ def _roomier(spec: Spec, services: Sequence[DesiredService]) -> Spec:
         else:
             return replace(spec, capacity=capacity, seed=seed)
     raise KernelError(f"the VIPs found no rows in the service table with {SEEDS} seeds")
-
-
-def _union(a: Spec, b: Spec) -> Spec:
-    """Return `a` with what `b` can do besides."""
-    return replace(
-        a,
-        vip4=a.vip4 or b.vip4,
-        vip6=a.vip6 or b.vip6,
-        outer4=a.outer4 or b.outer4,
-        outer6=a.outer6 or b.outer6,
-        hash_key=b.hash_key,
-    )

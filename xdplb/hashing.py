@@ -1,13 +1,17 @@
 """The hashes that the XDP program and Python both compute, and the names of things as 64-bit numbers.
 
-The C side is in `bpf/find_service.h` (`hash_vip`) and `bpf/parse.h` (`hash_flow`); a test compares the two.
+The C side is in `bpf/rows.h` (`hash_key`) and `bpf/transport.h` (`hash_flow`, `hash_client`); a test compares the two.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import TypeAlias
 
+from xdplb.contract import CONSTANTS
 from xdplb.model import Address, Vip
+
+Key: TypeAlias = tuple[int, int, int]  # of a row of `services`: both words of its address, and `key_word`
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -30,18 +34,43 @@ def port_word(port: int) -> int:
     return int.from_bytes(port.to_bytes(2, "big"), "little")
 
 
-def port_and_protocol(vip: Vip) -> int:
-    """Return the word of a service's row that holds both."""
-    return vip.protocol.number << 16 | port_word(vip.port)
+def key_word(port: int, protocol: int, kind: str) -> int:
+    """Return the last word of a key: port, protocol and what the row is for, `KIND_...` of bpf/maps.h."""
+    return port_word(port) | protocol << 16 | CONSTANTS[f"KIND_{kind}"] << 24
 
 
-def vip_rows(vip: Vip, seed: int, rows_bits: int) -> tuple[int, int]:
-    """Return the two rows of `services` in which a VIP may lie; they may be equal."""
-    high, low = words(vip.address)
-    value = low ^ port_and_protocol(vip) ^ seed ^ (high * _OTHER & _MASK)
+def network_word(vip: Vip) -> int:
+    """Return under what address (its lower word) a network's VIPs lie in `services`; odd, as no IPv4 address is."""
+    return identity("network", str(vip.network)) | 1
+
+
+def vip_address(vip: Vip) -> tuple[int, int]:
+    """Return both words of the address under which a VIP lies in `services`."""
+    return (0, network_word(vip)) if vip.prefix else words(vip.address)
+
+
+def vip_key(vip: Vip) -> Key:
+    """Return the key of a VIP's own row."""
+    if vip.protocol.number == 0:
+        return (*vip_address(vip), key_word(0, 0, "ADDRESS"))
+    kind = "RANGE" if vip.last_port else "PORT"
+    return (*vip_address(vip), key_word(vip.port, vip.protocol.number, kind))
+
+
+def key_rows(key: Key, seed: int, rows_bits: int) -> tuple[int, int]:
+    """Return the two rows of `services` in which a key may lie; they may be equal."""
+    high, low, word = key
+    value = low ^ word ^ seed ^ (high * _OTHER & _MASK)
     value = value * _GOLDEN & _MASK
     again = (value ^ value >> 32) * _OTHER & _MASK
     return value >> (64 - rows_bits), again >> (64 - rows_bits)
+
+
+def mask_words(version: int, prefix: int) -> tuple[int, int]:
+    """Return `struct address` with the first so many bits of an address set, IPv4-mapped for IPv4."""
+    bits = prefix if version == 6 else 96 + prefix
+    packed = ((1 << 128) - (1 << 128 - bits)).to_bytes(16, "big")
+    return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
 
 
 def _mix(value: int, word: int) -> int:
@@ -61,6 +90,22 @@ def hash_flow(source: Address, source_port: int, vip: Vip, key: int) -> int:
     else:
         value = _mix(_mix(_mix(key, source_high), source_low), vip_high ^ ports)
     return _mix(value, vip_low) * _OTHER & _MASK
+
+
+def hash_client(source: tuple[int, int], mask: tuple[int, int], key: int) -> int:
+    """Return the 64-bit hash of a client (words of its address) as far as the mask lets see."""
+    return _mix(_mix(key, source[0] & mask[0]), source[1] & mask[1]) * _OTHER & _MASK
+
+
+def hash_account(source: tuple[int, int], version: int, mask: tuple[int, int], limit: int, what: int, key: int) -> int:
+    """Return the 64-bit hash of a client's account: words of its address, family, mask, and whose limit of what."""
+    value = _mix(key ^ what, limit)
+    if version == 6:
+        value = _mix(_mix(value, source[0] & mask[0]), source[1] & mask[1])
+    else:
+        value = _mix(value, (source[1] & mask[1]) >> 32)
+    value = value * _OTHER & _MASK
+    return value ^ value >> 32
 
 
 def slot_of(flow_hash: int, ring_size: int) -> int:

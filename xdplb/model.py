@@ -7,25 +7,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 
 DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 65535
+ALL_PORTS = (1, 65535)  # 0 is nobody's (RFC 6335, 6)
+GUE_PORT = 6080  # IANA
 
 
 class Protocol(StrEnum):
-    """A transport protocol that a VIP can have."""
+    """What a VIP can be asked for: a transport protocol, or all there are (`any`)."""
 
     TCP = "tcp"
     UDP = "udp"
+    SCTP = "sctp"
+    ANY = "any"
 
     @property
     def number(self) -> int:
-        """The protocol's number in an IP header (IANA protocol numbers)."""
-        return {Protocol.TCP: 6, Protocol.UDP: 17}[self]
+        """The protocol's number in an IP header (IANA protocol numbers); 0 for all."""
+        return {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132, Protocol.ANY: 0}[self]
+
+
+class Forward(StrEnum):
+    """How a service's packets get to its backends."""
+
+    IPIP = "ipip"  # another IP header in front (RFC 2003, RFC 2473)
+    GUE = "gue"  # IP, UDP and a GUE header in front (draft-ietf-intarea-gue, variant 0)
+    L2 = "l2"  # the Ethernet header alone changes: the backend is on the same link
+    LOCAL = "local"  # to this host's own stack
+
+
+class Affinity(StrEnum):
+    """What of a packet decides for its backend."""
+
+    FLOW = "flow"  # the five-tuple
+    CLIENT = "client"  # the client's address
+
+
+class Action(StrEnum):
+    """What happens with what the guard refuses."""
+
+    DROP = "drop"
+    COUNT = "count"
 
 
 class Mode(StrEnum):
@@ -49,15 +77,25 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Vip:
-    """Address, port and protocol that clients send to."""
+    """Address, port and protocol that clients send to; or a network, or a range of ports, or all of them."""
 
     address: Address
-    port: int
+    port: int = 0  # 0: of a protocol without ports, or of any protocol
     protocol: Protocol = Protocol.TCP
+    last_port: int = 0  # of a range that begins with `port`; 0: there is but one
+    prefix: int = 0  # length, of a network (CIDR) whose first address this is; 0: there is but one address
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}/{self.protocol}"
+        host = f"{self.address}/{self.prefix}" if self.prefix else str(self.address)
+        ports = "*" if (self.port, self.last_port) in ((0, 0), ALL_PORTS) else str(self.port)
+        if self.last_port and ports != "*":
+            ports += f"-{self.last_port}"
+        return f"[{host}]:{ports}/{self.protocol}" if self.address.version == 6 else f"{host}:{ports}/{self.protocol}"
+
+    @property
+    def network(self) -> Network:
+        """Its addresses as a network."""
+        return ip_network((self.address, self.prefix or self.address.max_prefixlen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +119,26 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a second, and so many at once."""
+
+    per_s: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, and all of them together, may do to a service. A client is a source's first so many bits."""
+
+    packets: Rate | None = None  # of one client
+    connections: Rate | None = None  # new ones of one client
+    service_connections: Rate | None = None  # new ones of all clients
+    prefix4: int = 32
+    prefix6: int = 64
+    action: Action = Action.DROP
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """VIPs and the backends that serve them. `check` None means: every backend counts as up."""
 
@@ -89,18 +147,41 @@ class Service:
     backends: tuple[Backend, ...]
     check: Check | None = None
     ring_size: int | None = None  # None: chosen from the number of backends
+    forward: Forward = Forward.IPIP
+    gue_port: int = GUE_PORT
+    affinity: Affinity = Affinity.FLOW
+    affinity_prefix4: int = 32  # so many bits of a client's address decide
+    affinity_prefix6: int = 128
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
     """What is true for the whole box."""
 
-    interface: str
+    interfaces: tuple[str, ...]
     name: str = "main"
     mode: Mode = Mode.NATIVE
     hash_key: str | None = None  # None: a random one, made once and kept in the state directory
-    source4: IPv4Address | None = None  # None: what the route to the backend says
-    source6: IPv6Address | None = None
+    source4: IPv4Network | None = None  # of outer headers, spread over it; None: what the route to the backend says
+    source6: IPv6Network | None = None
+    dont_fragment: bool = True  # of outer IPv4 headers
+    mtu: int | None = None  # the longest packet on the way to backends; None: what the route says
+    vlan: bool = False  # VIPs are reached through tagged frames
+    answers_per_s: int = 1000  # ICMP, on each CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who may talk to services at all."""
+
+    block: tuple[str, ...] = ()  # prefixes
+    allow: tuple[str, ...] = ()
+    block_file: str | None = None
+    allow_file: str | None = None
+    action: Action = Action.DROP
+    max_prefixes: int = 0  # room in the kernel; 0: as the lists need, and some more
+    max_clients: int = 1 << 17  # whose rates are remembered at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +190,4 @@ class Config:
 
     balancer: Balancer
     services: tuple[Service, ...]
+    guard: Guard = Guard()

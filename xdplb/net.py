@@ -13,11 +13,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
@@ -28,6 +28,8 @@ from xdplb.errors import KernelError, RefusedError
 from xdplb.model import Address
 
 log = logging.getLogger("xdplb")
+
+_Next: TypeAlias = tuple[int, Address]  # a neighbour: interface, address
 
 # include/uapi/linux/rtnetlink.h and neighbour.h
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresses and routes of both families
@@ -43,7 +45,10 @@ SETTLE_S = 0.02  # netlink events come in bursts: look once at the end of one
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """What the kernel says of an interface. `xdp_mode` and `program_id` None: no XDP program is attached."""
+    """What the kernel says of an interface. `xdp_mode` and `program_id` None: no XDP program is attached.
+
+    `master` is the bond or bridge that it is a part of, `parent` what a VLAN's interface sends by; 0: none.
+    """
 
     name: str
     index: int
@@ -54,6 +59,9 @@ class Nic:
     xdp_mode: str | None
     program_id: int | None
     rx_packets: int
+    master: int = 0
+    parent: int = 0
+    vlan: int = 0
 
 
 def nic_from(link: Any) -> Nic:
@@ -62,6 +70,7 @@ def nic_from(link: Any) -> Nic:
     mode = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp else None
     info = link.get("linkinfo")
     kind = info.get_attr("IFLA_INFO_KIND") if info else None
+    inside = info.get_attr("IFLA_INFO_DATA") if kind == "vlan" else None
     return Nic(
         name=link.get("ifname"),
         index=link["index"],
@@ -72,6 +81,9 @@ def nic_from(link: Any) -> Nic:
         xdp_mode=_XDP_MODES.get(mode or ""),
         program_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp and mode else None,
         rx_packets=(link.get("stats64") or {}).get("rx_packets", 0),
+        master=link.get("master") or 0,
+        parent=(link.get("link") or 0) if kind == "vlan" else 0,
+        vlan=(inside.get_attr("IFLA_VLAN_ID") or 0) if inside else 0,
     )
 
 
@@ -132,33 +144,61 @@ async def take_xdp_off(index: int, mode: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Where the kernel would send: next hop on an interface, from a source."""
+    """Where the kernel would send: next hop on an interface, from a source. `mtu` 0: the interface's."""
 
     oif: int
     next_hop: Address
     source: Address
+    mtu: int = 0
+    direct: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """By which of the balancer's interfaces a frame leaves, and how. `index` 0: by the one that it came in."""
+
+    index: int
+    device: int = 0
+    vlan: int = 0
+
+
+def find_egress(oif: int, indexes: Sequence[int], links: Mapping[int, Nic]) -> Egress | None:
+    """Return how frames leave for what the kernel would send by `oif`, with these interfaces as the balancer's.
+
+    A VLAN's interface means a tag on its parent; a bond's means that frames leave by the slave that they came in, and
+    the switch spreads them. None: they would leave by an interface that is not the balancer's.
+    """
+    if oif in indexes:
+        return Egress(oif, indexes.index(oif))
+    if any((link := links.get(index)) and link.master == oif for index in indexes):
+        return Egress(0)
+    nic = links.get(oif)
+    if nic is None or not nic.parent or nic.vlan == 0:
+        return None
+    below = find_egress(nic.parent, indexes, links)
+    return replace(below, vlan=nic.vlan) if below and not below.vlan else None
 
 
 class Network:
-    """The ways to a changing set of backends, seen from one interface."""
+    """The ways to a changing set of backends, seen from the balancer's interfaces."""
 
     def __init__(
         self,
-        interface: str,
-        source4: IPv4Address | None,
-        source6: IPv6Address | None,
+        interfaces: Sequence[str],
+        source4: Address | None,
+        source6: Address | None,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called, in the event loop, after `hops` or `nic` has changed."""
-        self.index = interface_index(interface)
-        self.interface = interface
+        """`changed` is called, in the event loop, after `hops` or `nic` has changed. Raises RefusedError."""
+        self.interfaces = tuple(interfaces)
+        self.indexes = tuple(interface_index(name) for name in interfaces)
         self.hops: dict[Address, Hop | str] = {}
-        self.nic: Nic | None = None
+        self._links: dict[int, Nic] = {}
         self._sources = {4: source4, 6: source6}
         self._changed = changed
         self._routes: dict[Address, _Route | str] = {}
-        self._neighbours: dict[Address, tuple[int, bytes]] = {}  # state, MAC
-        self._managed: set[Address] = set()
+        self._neighbours: dict[_Next, tuple[int, bytes]] = {}  # state, MAC
+        self._managed: set[_Next] = set()
         self._lock = asyncio.Lock()
         self._ipr: Any = None
         self._events: Any = None
@@ -171,7 +211,7 @@ class Network:
         await self._events.__aenter__()
         await self._ipr.__aenter__()
         await self._events.bind(groups=_GROUPS)
-        self.nic = await _read_nic(self._ipr, self.index)
+        await self._read_links()
         await self._read_neighbours()
         self._start(self._watch())
         return self
@@ -227,10 +267,10 @@ class Network:
         if kind not in ("RTM_NEWNEIGH", "RTM_DELNEIGH"):
             self._look_soon(routes=True)
         elif self._take_neighbour(message):
-            address = ip_address(message.get("dst"))
-            deleted = kind == "RTM_DELNEIGH" and address in self._managed
+            following = (message["ifindex"], ip_address(message.get("dst")))
+            deleted = kind == "RTM_DELNEIGH" and following in self._managed
             if deleted:  # somebody else's doing: have it managed anew
-                self._managed.discard(address)
+                self._managed.discard(following)
             self._look_soon(routes=deleted)
 
     def _look_soon(self, routes: bool) -> None:
@@ -246,10 +286,7 @@ class Network:
             routes, self._routes_due, self._look_due = self._routes_due, False, False
             if routes:
                 began = time.monotonic()
-                try:
-                    self.nic = await _read_nic(self._ipr, self.index)
-                except KernelError:
-                    self.nic = None
+                await self._read_links()
                 for address in list(self._routes):
                     self._routes[address] = await self._find_route(address)
                 await self._manage_neighbours()
@@ -258,8 +295,17 @@ class Network:
 
     async def _read_neighbours(self) -> None:
         for family in (socket.AF_INET, socket.AF_INET6):
-            async for message in await self._ipr.neigh("dump", family=family, ifindex=self.index):
+            async for message in await self._ipr.neigh("dump", family=family):
                 self._take_neighbour(message)
+
+    async def _read_links(self) -> None:
+        found = [nic_from(link) async for link in await self._ipr.link("dump")]
+        self._links = {nic.index: nic for nic in found}
+
+    @property
+    def nics(self) -> list[Nic]:
+        """The balancer's interfaces that there are."""
+        return [self._links[index] for index in self.indexes if index in self._links]
 
     def _publish(self) -> None:
         hops = {address: self._hop(route) for address, route in self._routes.items()}
@@ -270,16 +316,21 @@ class Network:
     def _hop(self, route: _Route | str) -> Hop | str:
         if isinstance(route, str):
             return route
-        state, mac = self._neighbours.get(route.next_hop, (0, b""))
-        if self.nic is None or not self.nic.up:
-            return f"{self.interface} is down or has vanished"
+        nic, egress = self._links.get(route.oif), find_egress(route.oif, self.indexes, self._links)
+        name = nic.name if nic else self.interfaces[0]
+        if nic is None or not nic.up or egress is None:
+            return f"{name} is down or has vanished"
+        state, mac = self._neighbours.get((route.oif, route.next_hop), (0, b""))
         if state & _NUD_USABLE and len(mac) == 6:
-            return Hop(route.oif, self.nic.mac, mac, route.source)
-        return f"neighbour {route.next_hop} on {self.interface} does not answer"
+            mtu = min(route.mtu or nic.mtu, nic.mtu)
+            return Hop(egress.index, nic.mac, mac, route.source, mtu, egress.vlan, egress.device, route.direct)
+        return f"neighbour {route.next_hop} on {name} does not answer"
 
     def _resolving(self, route: _Route | str) -> bool:
         """Whether the kernel is still asking for the first time."""
-        return isinstance(route, _Route) and not self._neighbours.get(route.next_hop, (0, b""))[0] & ~_NUD_INCOMPLETE
+        if isinstance(route, str):
+            return False
+        return not self._neighbours.get((route.oif, route.next_hop), (0, b""))[0] & ~_NUD_INCOMPLETE
 
     async def _find_route(self, address: Address) -> _Route | str:
         try:
@@ -288,13 +339,12 @@ class Network:
             return f"no route to {address} ({os.strerror(error.code).lower()})"
         if route["type"] != _RTN_UNICAST:
             return f"{address} is an address of this box, or its route drops"
-        oif = route.get("oif")
-        if oif != self.index and self.interface == _name_of(oif):
-            return f"{self.interface} was removed and made anew; restart the daemon"
-        if oif != self.index:
-            with contextlib.suppress(OSError):
-                return f"the route to {address} leaves by {socket.if_indextoname(oif)}, not by {self.interface}"
-            return f"the route to {address} does not leave by {self.interface}"
+        oif = route.get("oif") or 0
+        if find_egress(oif, self.indexes, self._links) is None:
+            name, ours = _name_of(oif), ", ".join(self.interfaces)
+            if name in self.interfaces:
+                return f"{name} was removed and made anew; restart the daemon"
+            return f"the route to {address} leaves by {name or 'no interface'}, not by {ours}"
         via = route.get("via")  # an IPv6 next hop of an IPv4 route (RFC 5549)
         gateway, source = (
             route.get("gateway") or (via and via["addr"]),
@@ -303,33 +353,33 @@ class Network:
         if not source:
             return f"the route to {address} names no source address; set balancer.source{address.version}"
         next_hop = ip_address(gateway) if gateway else address
-        return _Route(oif, next_hop, ip_address(str(source)))
+        metrics = route.get("metrics")
+        mtu = (metrics.get("mtu") or metrics.get("RTAX_MTU") or 0) if metrics else 0
+        return _Route(oif, next_hop, ip_address(str(source)), mtu, direct=not gateway)
 
     async def _manage_neighbours(self) -> None:
         """Have the kernel resolve and keep every next hop that it does not keep already."""
-        wanted = {route.next_hop for route in self._routes.values() if isinstance(route, _Route)}
-        for next_hop in wanted - self._managed:
-            if self._neighbours.get(next_hop, (0, b""))[0] & _NUD_FIXED:
+        wanted = {(route.oif, route.next_hop) for route in self._routes.values() if isinstance(route, _Route)}
+        for index, address in wanted - self._managed:
+            if self._neighbours.get((index, address), (0, b""))[0] & _NUD_FIXED:
                 continue  # an entry of the operator's own
             with contextlib.suppress(NetlinkError):
-                await self._ipr.neigh(
-                    "replace", dst=str(next_hop), ifindex=self.index, state=0, flags_ext=_NTF_EXT_MANAGED
-                )
-        for next_hop in self._managed - wanted:
+                await self._ipr.neigh("replace", dst=str(address), ifindex=index, state=0, flags_ext=_NTF_EXT_MANAGED)
+        for index, address in self._managed - wanted:
             with contextlib.suppress(NetlinkError):
-                await self._ipr.neigh("delete", dst=str(next_hop), ifindex=self.index)
+                await self._ipr.neigh("delete", dst=str(address), ifindex=index)
         self._managed = wanted
 
     def _take_neighbour(self, message: Any) -> bool:
         """Note a neighbour's state; tell whether that is news."""
         text = message.get("dst")
-        if text is None or message["ifindex"] != self.index:
+        if text is None:
             return False
         mac = bytes.fromhex((message.get("lladdr") or "").replace(":", ""))
         gone = message["header"]["type"] == 29  # RTM_DELNEIGH
         news = (0, b"") if gone else (message["state"], mac)
-        address = ip_address(text)
-        if self._neighbours.get(address) == news:
+        following = (message["ifindex"], ip_address(text))
+        if self._neighbours.get(following) == news:
             return False
-        self._neighbours[address] = news
+        self._neighbours[following] = news
         return True

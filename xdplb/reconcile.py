@@ -13,15 +13,20 @@ from dataclasses import dataclass, replace
 
 from xdplb import hashing
 from xdplb.desired import DesiredService
-from xdplb.model import State, Vip
+from xdplb.hashing import Key
+from xdplb.model import State
 from xdplb.ring import Member, build_ring
 from xdplb.tables import (
     NO_BACKEND,
     Capacity,
     Change,
     ClearBackend,
+    ClearLimit,
+    ClearNetwork,
     ClearService,
     PutBackend,
+    PutLimit,
+    PutNetwork,
     PutService,
     PutSlots,
     ServiceRow,
@@ -38,11 +43,13 @@ class NoRoom(Exception):
 def needed(services: Sequence[DesiredService]) -> Capacity:
     """Return room for these services and as much again, at least the default."""
     least = Capacity()
-    vips = sum(len(s.vips) for s in services)
-    return Capacity(
-        rows_bits=max(least.rows_bits, (4 * vips - 1).bit_length() if vips else 0),
+    keys = len(_wanted_rows(services, dict.fromkeys((s.identity for s in services), 0), {}))
+    return replace(
+        least,
+        rows_bits=max(least.rows_bits, (4 * keys - 1).bit_length() if keys else 0),
         slots=max(least.slots, _power_of_two(2 * sum(s.ring_size for s in services))),
         backends=max(least.backends, _power_of_two(2 * sum(len(s.backends) for s in services) + 1)),
+        limits=max(least.limits, _power_of_two(2 * sum(s.limit is not None for s in services))),
     )
 
 
@@ -64,9 +71,13 @@ def reconcile(
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
     put_slots, extents = _fill_rings(services, indexes, offsets, actual, settle)
-    rows = _wanted_rows(services, offsets)
+    limits, put_limits = _place_limits(services, actual, capacity)
+    rows = _wanted_rows(services, offsets, limits)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
-    changes: list[Change] = [*put_backends, *put_slots, *put_services, *clear_services]
+    put_networks, clear_networks = _networks(services, actual)
+    changes: list[Change] = [*put_backends, *put_slots, *put_limits, *put_services, *put_networks]
+    changes += [*clear_networks, *clear_services]
+    changes += [ClearLimit(index) for index in sorted(actual.limits) if index not in limits.values()]
     changes += _free_slots(actual, extents)
     live = set(indexes.values())
     changes += [ClearBackend(index) for index in sorted(actual.backends) if index not in live]
@@ -112,7 +123,7 @@ class _Extent:
 
 def _place_rings(services: Sequence[DesiredService], actual: Tables, capacity: Capacity) -> dict[int, int]:
     """Give every service its slots, the old ones if their number is right: identity -> offset."""
-    known = {row.identity: _Extent(row.ring_offset, row.ring_size) for row in actual.services.values()}
+    known = {r.identity: _Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
     taken = set(known.values())  # old extents are in use until the VIPs have moved away
     offsets: dict[int, int] = {}
     for service in services:
@@ -156,7 +167,7 @@ def _fill_rings(
 ) -> tuple[list[Change], set[range]]:
     """Return the slots to write, a change per service, and the extents in use."""
     live = set(indexes.values())
-    old = {row.identity: _Extent(row.ring_offset, row.ring_size) for row in actual.services.values()}
+    old = {r.identity: _Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
     changes: list[Change] = []
     extents: set[range] = set()
     for service in services:
@@ -196,74 +207,125 @@ def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:
 def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
     """Empty the slots of rings that are no more: only then may their backends' indexes be given free."""
     changes: list[Change] = []
-    for identity, offset, size in {(r.identity, r.ring_offset, r.ring_size) for r in actual.services.values()}:
+    for identity, offset, size in {(r.identity, r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}:
         extent = range(offset, offset + size)
         if extent not in extents and (entries := {slot: NO_BACKEND for slot in extent if actual.slots[slot]}):
             changes.append(PutSlots(identity, entries))
     return changes
 
 
+# --- limits -------------------------------------------------------------------------------------------------
+
+
+def _place_limits(
+    services: Sequence[DesiredService], actual: Tables, capacity: Capacity
+) -> tuple[dict[int, int], list[Change]]:
+    """Give every service with limits an index, its old one if it has one: identity -> index, and the writes."""
+    known = {row.identity: index for index, row in actual.limits.items()}
+    free = (index for index in range(capacity.limits) if index not in actual.limits)
+    indexes: dict[int, int] = {}
+    changes: list[Change] = []
+    for row in (service.limit for service in services if service.limit):
+        index = known.get(row.identity)
+        if index is None and (index := next(free, None)) is None:
+            raise NoRoom(f"{capacity.limits} limits")
+        indexes[row.identity] = index
+        if actual.limits.get(index) != row:
+            changes.append(PutLimit(index, row))
+    return indexes, changes
+
+
 # --- VIPs ---------------------------------------------------------------------------------------------------
 
 
-def _wanted_rows(services: Sequence[DesiredService], offsets: dict[int, int]) -> dict[Vip, ServiceRow]:
-    return {
-        vip: ServiceRow(vip, offsets[service.identity], service.ring_size, service.identity)
-        for service in services
-        for vip in service.vips
+def _wanted_rows(
+    services: Sequence[DesiredService], offsets: dict[int, int], limits: dict[int, int]
+) -> dict[Key, ServiceRow]:
+    """Return the rows of all VIPs and those that lead to them: of each address, and of ranges of ports."""
+    rows: dict[Key, ServiceRow] = {}
+    ranges: dict[Key, list[tuple[int, int]]] = {}
+    for service in services:
+        for vip in service.vips:
+            address = hashing.vip_address(vip)
+            top = (*address, hashing.key_word(0, 0, "ADDRESS"))
+            rows.setdefault(top, ServiceRow(top))
+            key = hashing.vip_key(vip)
+            rows[key] = ServiceRow(
+                key,
+                offsets[service.identity],
+                service.ring_size,
+                service.identity,
+                service.mtu,
+                service.client4 if vip.address.version == 4 else service.client6,
+                limits.get(service.identity),
+            )
+            if vip.last_port:
+                leads = (*address, hashing.key_word(0, vip.protocol.number, "RANGES"))
+                ranges.setdefault(leads, []).append((vip.port, vip.last_port))
+    return rows | {key: ServiceRow(key, ranges=tuple(sorted(found))) for key, found in ranges.items()}
+
+
+def _networks(services: Sequence[DesiredService], actual: Tables) -> tuple[list[Change], list[Change]]:
+    """Return the networks to write and those to clear."""
+    wanted = {
+        vip.network: hashing.network_word(vip) for service in services for vip in service.vips if vip.prefix
     }
+    puts: list[Change] = [
+        PutNetwork(network, word) for network, word in wanted.items() if actual.networks.get(network) != word
+    ]
+    return puts, [ClearNetwork(network) for network in actual.networks if network not in wanted]
 
 
 def _place_vips(
-    rows: dict[Vip, ServiceRow], actual: Tables, capacity: Capacity, seed: int
+    rows: dict[Key, ServiceRow], actual: Tables, capacity: Capacity, seed: int
 ) -> tuple[list[Change], list[Change]]:
     """Return the rows to write and the rows to clear; a VIP is never without a row in between."""
     numbers = {
-        row.vip: number
+        row.key: number
         for number, row in actual.services.items()
-        if row.vip in rows and number in hashing.vip_rows(row.vip, seed, capacity.rows_bits)
+        if row.key in rows and number in hashing.key_rows(row.key, seed, capacity.rows_bits)
     }
-    taken = {number: vip for vip, number in numbers.items()}
-    for vip in rows:
-        if vip not in numbers:
-            _insert(vip, numbers, taken, capacity, seed)
+    taken = {number: key for key, number in numbers.items()}
+    for key in rows:
+        if key not in numbers:
+            _insert(key, numbers, taken, capacity, seed)
     puts: list[Change] = [
-        PutService(numbers[vip], rows[vip])
-        for vip in _safe_order(rows, numbers, actual)
-        if actual.services.get(numbers[vip]) != rows[vip]
+        PutService(numbers[key], rows[key])
+        for key in _safe_order(rows, numbers, actual)
+        if actual.services.get(numbers[key]) != rows[key]
     ]
     clears: list[Change] = [ClearService(n) for n in sorted(actual.services) if n not in taken]
     return puts, clears
 
 
-def _safe_order(rows: dict[Vip, ServiceRow], numbers: dict[Vip, int], actual: Tables) -> list[Vip]:
-    """Order VIPs so that each has its new row before another takes its old one."""
-    order: dict[Vip, None] = {}
-    for vip in rows:
-        chain: list[Vip] = []
-        while vip not in order:
-            if vip in chain:
+def _safe_order(rows: dict[Key, ServiceRow], numbers: dict[Key, int], actual: Tables) -> list[Key]:
+    """Order keys so that each has its new row before another takes its old one, and what leads to others is last."""
+    order: dict[Key, None] = {}
+    for key in sorted(rows, key=lambda key: bool(rows[key].ranges)):
+        chain: list[Key] = []
+        while key not in order:
+            if key in chain:
                 raise NoRoom("VIPs would have to change places")
-            chain.append(vip)
-            old = actual.services.get(numbers[vip])
-            if old is None or old.vip == vip or old.vip not in rows:
+            chain.append(key)
+            old = actual.services.get(numbers[key])
+            if old is None or old.key == key or old.key not in rows:
                 break
-            vip = old.vip
+            key = old.key
         order |= dict.fromkeys(reversed(chain))
     return list(order)
 
 
-def _insert(vip: Vip, numbers: dict[Vip, int], taken: dict[int, Vip], capacity: Capacity, seed: int) -> None:
-    """Place one VIP, pushing others to their other row (cuckoo hashing)."""
+def _insert(key: Key, numbers: dict[Key, int], taken: dict[int, Key], capacity: Capacity, seed: int) -> None:
+    """Place one key, pushing others to their other row (cuckoo hashing)."""
     pushed_from = -1
     for _ in range(64):
-        first, second = hashing.vip_rows(vip, seed, capacity.rows_bits)
+        first, second = hashing.key_rows(key, seed, capacity.rows_bits)
         number = next((n for n in (first, second) if n not in taken), None)
         if number is None:
             number = second if first == pushed_from else first
         pushed = taken.get(number)
-        numbers[vip], taken[number] = number, vip
+        numbers[key], taken[number] = number, key
         if pushed is None:
             return
-        vip, pushed_from = pushed, number
+        key, pushed_from = pushed, number
     raise NoRoom("a VIP finds no row with this seed")

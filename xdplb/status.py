@@ -23,7 +23,7 @@ def count_slots(tables: Tables) -> SlotCounts:
     """Count the slots of all rings."""
     counts: Counter[int] = Counter()
     moving: dict[int, int] = {}
-    for row in {r.identity: r for r in tables.services.values()}.values():
+    for row in {r.identity: r for r in tables.services.values() if r.ring_size}.values():
         words = Counter(tables.slots[row.ring_offset : row.ring_offset + row.ring_size])
         moving[row.identity] = sum(n for word, n in words.items() if slot_backends(word)[1])
         for word, number in words.items():

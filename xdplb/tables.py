@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
-from xdplb.model import Address, Vip
+from xdplb.hashing import Key
+from xdplb.model import Address, Network
 
 NO_BACKEND = 0  # an index that no backend has: the content of an empty slot
+NO_MTU = 65535  # what fits wherever there is no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +24,47 @@ class Capacity:
     rows_bits: int = 12
     slots: int = 1 << 18
     backends: int = 1 << 12
+    limits: int = 64
+    clients: int = 8  # of 8 accounts each
+    spans: int = 64
 
     def holds(self, other: Capacity) -> bool:
         """Whether there is at least as much room as in `other`."""
-        return self.rows_bits >= other.rows_bits and self.slots >= other.slots and self.backends >= other.backends
+        return all(getattr(self, name) >= getattr(other, name) for name in self.__slots__)
+
+    def union(self, other: Capacity) -> Capacity:
+        """Return room for either."""
+        return Capacity(*(max(getattr(self, name), getattr(other, name)) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceRow:
-    """One VIP: `struct service`."""
+    """A row of `services`, and of `ranges` beside it: `struct service`, `struct ranges`."""
 
-    vip: Vip
-    ring_offset: int
-    ring_size: int
-    identity: int
+    key: Key
+    ring_offset: int = 0
+    ring_size: int = 0
+    identity: int = 0
+    mtu: int = NO_MTU
+    client: tuple[int, int] = (0, 0)  # mask; (0, 0): no affinity
+    limit: int | None = None
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+class Way(StrEnum):
+    """How packets get to a backend: `WAY_...`."""
+
+    IPIP4 = "ipip4"
+    IPIP6 = "ipip6"
+    GUE4 = "gue4"
+    GUE6 = "gue6"
+    L2 = "l2"
+    LOCAL = "local"
+
+    @property
+    def overhead(self) -> int:
+        """Bytes in front of the inner packet."""
+        return {"ipip4": 20, "ipip6": 40, "gue4": 32, "gue6": 52}.get(self.value, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +77,32 @@ class BackendRow:
     egress: int
     identity: int
     up: bool = True
-
-    @property
-    def outer(self) -> int:
-        """The family of the outer header: 4 or 6."""
-        return self.address.version
+    way: Way = Way.IPIP4
+    mtu: int = NO_MTU
+    gue_port: int = 0
+    vlan: int = 0
+    device: int = 0
 
     @property
     def checksum(self) -> int:
         """The sum of an outer IPv4 header's constant words, as they lie in memory; 0 for IPv6 (RFC 1071)."""
-        if self.outer == 6:
+        if self.address.version == 6 or self.source.version == 6:
             return 0
-        constant = bytes.fromhex("4500 0000 0000 4000 4000 0000") + self.source.packed + self.address.packed
-        return sum(int.from_bytes(constant[i : i + 2], "little") for i in range(0, 20, 2))
+        constant = bytes.fromhex("4500 4000") + self.source.packed + self.address.packed
+        return sum(int.from_bytes(constant[i : i + 2], "little") for i in range(0, 12, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """The limits of one service: `struct limit`. Costs in units of 64 ns; 0: no such limit."""
+
+    identity: int
+    packet: tuple[int, int] = (0, 0)  # cost, burst
+    connection: tuple[int, int] = (0, 0)
+    service: tuple[int, int] = (0, 0)
+    client4: int = 0  # mask, as it lies in memory
+    client6: tuple[int, int] = (0, 0)
+    count_only: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +112,8 @@ class Tables:
     services: dict[int, ServiceRow] = field(default_factory=dict)
     backends: dict[int, BackendRow] = field(default_factory=dict)
     slots: Sequence[int] = ()
+    limits: dict[int, LimitRow] = field(default_factory=dict)
+    networks: dict[Network, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +148,48 @@ class PutSlots:
 
 
 @dataclass(frozen=True, slots=True)
+class PutLimit:
+    """Write a service's limits."""
+
+    index: int
+    row: LimitRow
+
+
+@dataclass(frozen=True, slots=True)
 class PutService:
-    """Write a VIP's row."""
+    """Write a row of `services`."""
 
     number: int
     row: ServiceRow
 
 
 @dataclass(frozen=True, slots=True)
+class PutNetwork:
+    """Lead the addresses of a network to the rows of its VIPs."""
+
+    network: Network
+    word: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearNetwork:
+    """Forget a network."""
+
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
 class ClearService:
-    """Forget the VIP in a row."""
+    """Forget what is in a row."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearLimit:
+    """Give an index of `limits` free, when no row names it any more."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +199,17 @@ class ClearBackend:
     index: int
 
 
-Change: TypeAlias = PutBackend | PutSlots | PutService | ClearService | ClearBackend
+Change: TypeAlias = (
+    PutBackend
+    | PutSlots
+    | PutLimit
+    | PutService
+    | PutNetwork
+    | ClearNetwork
+    | ClearService
+    | ClearLimit
+    | ClearBackend
+)
 
 
 def entries_written(changes: Sequence[Change]) -> int:

@@ -57,4 +57,4 @@ def dns(backends: list[Backend] | None = None) -> Service:
 
 def config(*services: Service) -> Config:
     """A configuration with these services."""
-    return Config(Balancer("eth0"), services or (service(),))
+    return Config(Balancer(("eth0",)), services or (service(),))

@@ -21,8 +21,8 @@ from xdplb.tables import Capacity
 SPEC = Spec(
     vip4=True,
     vip6=True,
-    outer4=True,
-    outer6=True,
+    ipip4=True,
+    ipip6=True,
     capacity=Capacity(rows_bits=8, slots=8192, backends=256),
     seed=0x123456789ABCDEF0,
     hash_key=0x0FEDCBA987654321,

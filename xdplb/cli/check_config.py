@@ -16,6 +16,7 @@ def check_config(config: Path) -> None:
 
     checked = read_config(config)
     backends = sum(len(service.backends) for service in checked.services)
-    click.echo(f"{config}: {len(checked.services)} services, {backends} backends, on {checked.balancer.interface}")
-    if checked.balancer.interface not in {name for _, name in socket.if_nameindex()}:
-        click.echo(f"note: this machine has no interface {checked.balancer.interface!r}", err=True)
+    click.echo(f"{config}: {len(checked.services)} services, {backends} backends, on {', '.join(checked.balancer.interfaces)}")
+    for name in checked.balancer.interfaces:
+        if name not in {there for _, there in socket.if_nameindex()}:
+            click.echo(f"note: this machine has no interface {name!r}", err=True)

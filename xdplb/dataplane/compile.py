@@ -3,6 +3,9 @@
 `python -m xdplb.dataplane.compile` takes one JSON request on standard input and prints one JSON answer; what the
 compiler and the verifier say goes to standard error, whole. A process with BCC's compiler in it weighs 146 MB, a
 daemon without it 30; and BCC changes the working directory while it compiles, which here nobody notices.
+
+BCC compiles and makes the maps; the code that comes out is loaded by our own bpf(2), since BCC cannot ask for frames of
+several buffers (BPF_F_XDP_HAS_FRAGS).
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from xdplb.dataplane import layout, syscall
 from xdplb.dataplane.source import BPF_DIR, join
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH
+TAIL = "tail"  # the map through which one program goes on in another
 
 
 def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}}.
 
-    Maps with a pin in `pin_dir` are adopted, the others created and pinned there.
+    With `tail`, another function of it, the map of that name leads there, and is pinned at `tail_pin`. Maps with a pin
+    in `pin_dir` are adopted, the others created and pinned there.
     Raises ValueError when an adopted map has another shape than the program wants.
     """
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(BPF_DIR / "shim"))
@@ -35,9 +40,24 @@ def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     cflags += [f"-D{name}={value}" for name, value in request["defines"].items()]
     bpf = BPF(text=join(BPF_DIR / request["source"]).encode(), cflags=cflags)
     maps = dict(_describe_map(bpf, index) for index in range(lib.bpf_num_tables(ctypes.c_void_p(bpf.module))))
-    function = bpf.load_func(request["function"].encode(), BPF.XDP)
-    syscall.pin(function.fd, Path(request["program"]))
+    maps.pop(TAIL, None)  # belongs to the code, not to the layout
+    if request.get("tail"):
+        tail = bpf[TAIL.encode()].map_fd
+        syscall.update(tail, bytes(4), _load(bpf, request, request["tail"]).to_bytes(4, "little"))
+        syscall.pin(tail, Path(request["tail_pin"]))  # without a pin, the kernel empties it when we end
+    syscall.pin(_load(bpf, request, request["function"]), Path(request["program"]))
     return {"maps": maps}
+
+
+def _load(bpf: Any, request: dict[str, Any], function: str) -> int:
+    """Load one function; return its fd. Raises OSError, after the verifier has had its say."""
+    code = bpf.dump_func(function.encode())
+    frags = bool(request.get("frags"))
+    try:
+        return syscall.load_xdp(code, function, frags=frags)
+    except OSError:
+        sys.stderr.write(f"the verifier's log of {function}:\n{syscall.verifier_log(code, function, frags)}\n")
+        raise
 
 
 def _describe_map(bpf: Any, index: int) -> tuple[str, dict[str, Any]]:

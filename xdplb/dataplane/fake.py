@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 from xdplb import hashing
 from xdplb.dataplane.plane import Spec
-from xdplb.model import Address, Vip
+from xdplb.model import Address, Network, Vip
 from xdplb.tables import (
     NO_BACKEND,
     BackendRow,
     Change,
     ClearBackend,
+    ClearLimit,
+    ClearNetwork,
     ClearService,
+    LimitRow,
     PutBackend,
+    PutLimit,
+    PutNetwork,
     PutService,
     PutSlots,
     ServiceRow,
@@ -31,13 +36,17 @@ class Fake:
         self.services: dict[int, ServiceRow] = {}
         self.backends: dict[int, BackendRow] = {}
         self.slots = [NO_BACKEND] * spec.capacity.slots
+        self.limits: dict[int, LimitRow] = {}
+        self.networks: dict[Network, int] = {}
         self.born: dict[tuple[Address, int, Vip], int] = {}  # flow -> index, in moving slots only
         self.sent: dict[int, Traffic] = {}
         self.reasons: dict[str, int] = {}
 
     def tables(self) -> Tables:
         """Return a copy of the tables."""
-        return Tables(dict(self.services), dict(self.backends), list(self.slots))
+        return Tables(
+            dict(self.services), dict(self.backends), list(self.slots), dict(self.limits), dict(self.networks)
+        )
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Make the changes; KeyError or IndexError where the kernel would refuse or lose something."""
@@ -53,10 +62,18 @@ class Fake:
                 for slot, word in entries.items():
                     self.slots[slot] = word
                 return len(entries)
+            case PutLimit(index, row):
+                self.limits[index] = row
             case PutService(number, row):
                 self.services[number] = row
+            case PutNetwork(network, word):
+                self.networks[network] = word
+            case ClearNetwork(network):
+                del self.networks[network]
             case ClearService(number):
                 del self.services[number]
+            case ClearLimit(index):
+                del self.limits[index]
             case ClearBackend(index):
                 del self.backends[index]
         return 1
@@ -70,10 +87,31 @@ class Fake:
         return dict(self.reasons)
 
     def find_service(self, vip: Vip) -> ServiceRow | None:
-        """Look a VIP up as `bpf/find_service.h` does: in its two rows and nowhere else."""
-        for number in hashing.vip_rows(vip, self.spec.seed, self.spec.capacity.rows_bits):
+        """Look up what serves a packet to this VIP, as `bpf/find_service.h` does: the closest VIP wins."""
+        found = self._find_at(hashing.words(vip.address), vip)
+        if found is None:
+            within = [network for network in self.networks if vip.address in network]
+            if within:
+                longest = max(within, key=lambda network: network.prefixlen)
+                found = self._find_at((0, self.networks[longest]), vip)
+        return found
+
+    def _find_at(self, address: tuple[int, int], vip: Vip) -> ServiceRow | None:
+        """Look in the two rows of each key and nowhere else: the port, a range of ports, any protocol."""
+        protocol = vip.protocol.number
+        if found := self._row((*address, hashing.key_word(vip.port, protocol, "PORT"))):
+            return found
+        if leads := self._row((*address, hashing.key_word(0, protocol, "RANGES"))):
+            for first, last in leads.ranges:
+                if first <= vip.port <= last:
+                    return self._row((*address, hashing.key_word(first, protocol, "RANGE")))
+        top = self._row((*address, hashing.key_word(0, 0, "ADDRESS")))
+        return top if top is not None and top.ring_size else None
+
+    def _row(self, key: hashing.Key) -> ServiceRow | None:
+        for number in hashing.key_rows(key, self.spec.seed, self.spec.capacity.rows_bits):
             row = self.services.get(number)
-            if row is not None and row.vip == vip:
+            if row is not None and row.key == key:
                 return row
         return None
 
@@ -82,7 +120,10 @@ class Fake:
         service = self.find_service(vip)
         if service is None:
             return "passed_no_service"
-        flow = hashing.hash_flow(source, port, vip, self.spec.hash_key)
+        if any(service.client):
+            flow = hashing.hash_client(hashing.words(source), service.client, self.spec.hash_key)
+        else:
+            flow = hashing.hash_flow(source, port, vip, self.spec.hash_key)
         index, previous = slot_backends(self.slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)])
         if index == NO_BACKEND:
             return "dropped_no_backend"

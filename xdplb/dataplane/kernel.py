@@ -12,33 +12,44 @@ import mmap
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import layout, syscall
 from xdplb.dataplane.loader import Pinned, Place, Request, obtain
 from xdplb.dataplane.plane import Spec
-from xdplb.hashing import mapped, port_and_protocol
-from xdplb.model import Address, Protocol, Vip
+from xdplb.hashing import mapped, port_word
+from xdplb.model import Address, Network
 from xdplb.tables import (
     BackendRow,
     Change,
     ClearBackend,
+    ClearLimit,
+    ClearNetwork,
     ClearService,
+    LimitRow,
     PutBackend,
+    PutLimit,
+    PutNetwork,
     PutService,
     PutSlots,
     ServiceRow,
     Tables,
     Traffic,
+    Way,
 )
 
-_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+_WAYS = {CONSTANTS[f"WAY_{way.name}"]: way for way in Way}
+_NUMBERS = {way: number for number, way in _WAYS.items()}
 
 
 def request_for(spec: Spec) -> Request:
-    """Return the order for a balancer's program."""
-    return Request("balancer.c", "balancer", ("maps.h", "find_service.h"), spec.sizes(), spec.defines())
+    """Return the order for a balancer's programs."""
+    contract = ("maps.h", "rows.h")
+    return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
+
+_MAPPED = ("services", "ranges", "slots", "backends", "identities", "limits", "clients")
 
 
 class Kernel:
@@ -51,10 +62,13 @@ class Kernel:
         self._cpus = syscall.possible_cpus()
         self._fds = {name: syscall.get(self.pinned.folder / name) for name in self.pinned.maps}
         self._leaf = {name: layout.build(m["value"]) for name, m in self.pinned.maps.items()}
-        self._mapped = {name: self._map(name) for name in ("services", "slots", "backends")}
+        self._mapped = {name: self._map(name) for name in _MAPPED}
         self._services: Any = self._rows("services")
+        self._ranges: Any = self._rows("ranges")
         self._backends: Any = self._rows("backends")
-        self._slots = memoryview(self._mapped["slots"]).cast("Q")
+        self._limits: Any = self._rows("limits")
+        self._slots, self._identities = (memoryview(self._mapped[name]).cast("Q") for name in ("slots", "identities"))
+        self._network_words = self._read_networks()
 
     def _map(self, name: str) -> mmap.mmap:
         size = ctypes.sizeof(self._leaf[name]) * self.pinned.maps[name]["entries"]
@@ -66,7 +80,8 @@ class Kernel:
     def close(self) -> None:
         """Give the descriptors back; the pins stay."""
         self._slots.release()
-        del self._services, self._backends
+        self._identities.release()
+        del self._services, self._ranges, self._backends, self._limits
         for view in self._mapped.values():
             view.close()
         for fd in self._fds.values():
@@ -85,9 +100,13 @@ class Kernel:
 
     def tables(self) -> Tables:
         """Return the rows in use, and a live view of the slots."""
-        services = {n: _read_service(row) for n, row in enumerate(self._services) if row.port_and_protocol}
-        backends = {n: _read_backend(row) for n, row in enumerate(self._backends) if row.identity}
-        return Tables(services, backends, self._slots)
+        return Tables(
+            {n: self._read_service(n, row) for n, row in enumerate(self._services) if row.port_and_protocol},
+            {n: _read_backend(self._backends[n], name) for n, name in enumerate(self._identities) if name},
+            self._slots,
+            {n: _read_limit(row) for n, row in enumerate(self._limits) if row.identity},
+            dict(self._network_words),
+        )
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Make the changes in their order; return how many map entries were written."""
@@ -99,44 +118,108 @@ class Kernel:
                 if fresh:
                     self._zero("traffic", index)
                 self._backends[index] = self._backend_leaf(row)
+                self._identities[index] = row.identity
             case PutSlots(_, entries):
                 slots = self._slots
                 for slot, word in entries.items():
                     slots[slot] = word
                 return len(entries)
+            case PutLimit(index, row):
+                self._put_limit(index, row)
             case PutService(number, row):
-                # This word 0 first: nobody may match a row that is half the old VIP and half the new one.
-                self._services[number].port_and_protocol = 0
-                self._services[number] = self._service_leaf(row)
-                self._services[number].port_and_protocol = port_and_protocol(row.vip)
+                self._put_service(number, row)
+            case PutNetwork(network, word):
+                syscall.update(self._fds["networks"], _prefix_key(network), word.to_bytes(8, "little"))
+                self._network_words[network] = word
+            case ClearNetwork(network):
+                syscall.delete(self._fds["networks"], _prefix_key(network))
+                del self._network_words[network]
             case ClearService(number):
                 self._services[number].port_and_protocol = 0
+            case ClearLimit(index):
+                self._limits[index].identity = 0
             case ClearBackend(index):
                 # The rest stays: a packet that read its slot a moment ago still finds its way.
                 self._backends[index].up = 0
-                self._backends[index].identity = 0
+                self._identities[index] = 0
         return 1
 
-    def _service_leaf(self, row: ServiceRow) -> Any:
+    def _put_service(self, number: int, row: ServiceRow) -> None:
+        high, low, word = row.key
         leaf = self._leaf["services"]()
-        _write_address(leaf.vip, row.vip.address)
+        leaf.vip.high, leaf.vip.low = high, low
         leaf.ring_offset, leaf.ring_size, leaf.identity = row.ring_offset, row.ring_size, row.identity
-        return leaf
+        leaf.mtu, leaf.limit = row.mtu, row.limit or 0
+        leaf.client.high, leaf.client.low = row.client
+        leaf.flags = CONSTANTS["SERVICE_CLIENT"] if any(row.client) else 0
+        leaf.flags |= CONSTANTS["SERVICE_LIMITED"] if row.limit is not None else 0
+        have = self._services[number]
+        if have.port_and_protocol == word and (have.vip.high, have.vip.low) == (high, low):
+            leaf.port_and_protocol = word  # the same key with other contents: it may be found all the time
+            self._put_ranges(number, row)
+            self._services[number] = leaf
+            return
+        # This word 0 first: nobody may match a row that is half the old VIP and half the new one.
+        have.port_and_protocol = 0
+        self._put_ranges(number, row)
+        self._services[number] = leaf
+        self._services[number].port_and_protocol = word
+
+    def _put_ranges(self, number: int, row: ServiceRow) -> None:
+        words = [first | last << 16 for first, last in row.ranges]
+        self._ranges[number].ports[:] = words + [0] * (CONSTANTS["RANGES"] - len(words))
+
+    def _put_limit(self, index: int, row: LimitRow) -> None:
+        leaf = self._limits[index]  # field by field: the program keeps its own account in it
+        leaf.packet_cost, leaf.packet_burst = row.packet
+        leaf.connection_cost, leaf.connection_burst = row.connection
+        leaf.service_cost, leaf.service_burst = row.service
+        leaf.client4, (leaf.client6.high, leaf.client6.low) = row.client4, row.client6
+        leaf.flags = CONSTANTS["LIMIT_COUNT_ONLY"] if row.count_only else 0
+        if leaf.identity != row.identity:
+            leaf.service_time = 0
+        leaf.identity = row.identity
+
+    def _read_service(self, number: int, row: Any) -> ServiceRow:
+        words = (word for word in self._ranges[number].ports if word)
+        return ServiceRow(
+            (row.vip.high, row.vip.low, row.port_and_protocol),
+            row.ring_offset,
+            row.ring_size,
+            row.identity,
+            row.mtu,
+            (row.client.high, row.client.low),
+            row.limit if row.flags & CONSTANTS["SERVICE_LIMITED"] else None,
+            tuple((word & 0xFFFF, word >> 16) for word in words),
+        )
+
+    def _read_networks(self) -> dict[Network, int]:
+        fd = self._fds["networks"]
+        return {
+            _prefix_network(key): int.from_bytes(syscall.lookup(fd, key, 8), "little")
+            for key in syscall.keys(fd, 20)
+        }
+
+    def put_devices(self, indexes: Sequence[int]) -> None:
+        """Say which interfaces the numbers in backends' rows are."""
+        for number, index in enumerate(indexes):
+            syscall.update(self._fds["devices"], number.to_bytes(4, "little"), index.to_bytes(4, "little"))
 
     def _backend_leaf(self, row: BackendRow) -> Any:
         leaf = self._leaf["backends"]()
         leaf.ethernet[:] = row.ethernet
         _write_address(leaf.source, row.source)
         _write_address(leaf.address, row.address)
-        leaf.outer, leaf.up, leaf.checksum = row.outer, row.up, row.checksum
-        leaf.egress, leaf.identity = row.egress, row.identity
+        leaf.way, leaf.up, leaf.checksum, leaf.mtu = _NUMBERS[row.way], row.up, row.checksum, row.mtu
+        leaf.gue_port, leaf.vlan = port_word(row.gue_port), port_word(row.vlan)
+        leaf.egress, leaf.device = row.egress, row.device
         return leaf
 
     # --- counters -------------------------------------------------------------------------------------------
 
     def traffic(self) -> dict[int, Traffic]:
         """Return what was sent to each backend, by identity, summed over the CPUs."""
-        in_use = [(n, row.identity) for n, row in enumerate(self._backends) if row.identity]
+        in_use = [(n, identity) for n, identity in enumerate(self._identities) if identity]
         if not in_use:
             return {}
         words = self._per_cpu_words("traffic", in_use[-1][0] + 1)
@@ -149,8 +232,15 @@ class Kernel:
 
     def verdicts(self) -> dict[str, int]:
         """Return every reason of `struct verdicts` by its C name, summed over the CPUs."""
-        words = self._per_cpu_words("verdicts", 1)
-        names = [name for name, _ in self._leaf["verdicts"]._fields_]
+        return self._named("verdicts")
+
+    def spared(self) -> dict[str, int]:
+        """Return what limits and lists that only count would have dropped, by the names of `struct spared`."""
+        return self._named("spared")
+
+    def _named(self, table: str) -> dict[str, int]:
+        words = self._per_cpu_words(table, 1)
+        names = [name for name, _ in self._leaf[table]._fields_]
         return {name: sum(words[i :: len(names)]) for i, name in enumerate(names)}
 
     def _per_cpu_words(self, name: str, entries: int) -> memoryview:
@@ -177,15 +267,46 @@ def _read_address(high: int, low: int) -> Address:
     return address.ipv4_mapped or address
 
 
-def _read_service(row: Any) -> ServiceRow:
-    port = int.from_bytes((row.port_and_protocol & 0xFFFF).to_bytes(2, "little"), "big")
-    vip = Vip(_read_address(row.vip.high, row.vip.low), port, _PROTOCOLS[row.port_and_protocol >> 16])
-    return ServiceRow(vip, row.ring_offset, row.ring_size, row.identity)
+def _prefix_key(network: Network) -> bytes:
+    """Return `struct prefix`."""
+    bits = network.prefixlen + (96 if network.version == 4 else 0)
+    return bits.to_bytes(4, "little") + mapped(network.network_address)
 
 
-def _read_backend(row: Any) -> BackendRow:
+def _prefix_network(key: bytes) -> Network:
+    bits, packed = int.from_bytes(key[:4], "little"), key[4:]
+    if packed[:12] == bytes(10) + b"\xff\xff":
+        return ip_network((IPv4Address(packed[12:]), bits - 96))
+    return ip_network((IPv6Address(packed), bits))
+
+
+def _read_limit(row: Any) -> LimitRow:
+    return LimitRow(
+        row.identity,
+        (row.packet_cost, row.packet_burst),
+        (row.connection_cost, row.connection_burst),
+        (row.service_cost, row.service_burst),
+        row.client4,
+        (row.client6.high, row.client6.low),
+        bool(row.flags & CONSTANTS["LIMIT_COUNT_ONLY"]),
+    )
+
+
+def _read_backend(row: Any, identity: int) -> BackendRow:
     source, address = (
         _read_address(row.source.high, row.source.low),
         _read_address(row.address.high, row.address.low),
     )
-    return BackendRow(bytes(row.ethernet), source, address, row.egress, row.identity, bool(row.up))
+    return BackendRow(
+        bytes(row.ethernet),
+        source,
+        address,
+        row.egress,
+        identity,
+        bool(row.up),
+        _WAYS[row.way],
+        row.mtu,
+        port_word(row.gue_port),
+        port_word(row.vlan),
+        row.device,
+    )

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class Request:
     contract: tuple[str, ...]  # the headers that say how the maps look and where things lie in them
     sizes: dict[str, int]
     defines: dict[str, int]
+    tail: str | None = None  # another function, in which the first one goes on at times
+    frags: bool = False  # it takes frames of several buffers
 
     @property
     def layout(self) -> str:
@@ -122,6 +125,9 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
         "function": request.function,
         "pin_dir": str(folder),
         "program": str(program),
+        "tail": request.tail,
+        "tail_pin": str(folder / f"tail_{request.code}"),
+        "frags": request.frags,
         "defines": {name: f"{value}ULL" if value > 0xFFFFFFFF else value for name, value in request.defines.items()},
     }
     done = subprocess.run(
@@ -147,8 +153,8 @@ def forget_others(place: Place, keep: Pinned) -> None:
         if folder.is_dir() and folder != keep.folder:
             shutil.rmtree(folder, ignore_errors=True)
             (place.run / f"layout_{folder.name}.json").unlink(missing_ok=True)
-    for pin in keep.folder.glob("program_*"):
-        if pin != keep.program:
+    for pin in [*keep.folder.glob("program_*"), *keep.folder.glob("tail_*")]:
+        if pin.name.partition("_")[2] != keep.program.name.partition("_")[2]:
             pin.unlink(missing_ok=True)
 
 
@@ -221,16 +227,16 @@ def _why_not_attached(error: OSError, interface: str, mode: str) -> str:
     return what
 
 
-def detach_others(place: Place, ifindex: int) -> list[int]:
-    """Detach from every interface but one; return their numbers."""
-    return detach(place, keep=place.link(ifindex))
+def detach_others(place: Place, ifindexes: Iterable[int]) -> list[int]:
+    """Detach from every interface but these; return their numbers."""
+    return detach(place, keep=[place.link(ifindex) for ifindex in ifindexes])
 
 
-def detach(place: Place, keep: Path | None = None) -> list[int]:
+def detach(place: Place, keep: Collection[Path] = ()) -> list[int]:
     """Detach from every interface; return their numbers."""
     found = []
     for path in sorted(place.pins.glob("link_*")):
-        if path == keep:
+        if path in keep:
             continue
         fd = syscall.get(path)
         link = syscall.link(fd)

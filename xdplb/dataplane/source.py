@@ -1,4 +1,4 @@
-"""Where the BPF sources are, and how one entry becomes the single text that BCC compiles.
+"""How an entry of the BPF sources becomes the single text that BCC compiles.
 
 BCC rewrites map accesses only in the text that it is handed, not in files that the compiler includes; so our own
 `#include "x.h"` are expanded here, each file once, with `#line` marks so that errors name the right place.
@@ -7,16 +7,13 @@ BCC rewrites map accesses only in the text that it is handed, not in files that 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-# In a wheel the sources travel inside the package; in a checkout they are beside it. The variable is for those who
-# work on the sources.
-_PLACES = (os.environ.get("XDPLB_BPF_DIR"), _PACKAGE / "bpf", _PACKAGE.parent / "bpf")
-BPF_DIR = next(Path(place) for place in _PLACES if place and Path(place).is_dir())
+from xdplb.contract import BPF_DIR
+
+__all__ = ["BPF_DIR", "fingerprint", "join"]
 
 
 def join(path: Path, seen: set[Path] | None = None) -> str:

@@ -17,10 +17,11 @@ MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY = 1, 2, 3, 4
 PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 5, 6, 7, 10
 PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH = 13, 15, 24
 LINK_CREATE, LINK_UPDATE, LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, ENABLE_STATS, LINK_DETACH = 28, 29, 30, 31, 32, 34
-F_REPLACE, F_TEST_XDP_LIVE_FRAMES = 1 << 2, 1 << 1
+F_REPLACE, F_TEST_XDP_LIVE_FRAMES, F_XDP_HAS_FRAGS = 1 << 2, 1 << 1, 1 << 5
 ATTACH_TYPE_XDP, LINK_TYPE_XDP = 37, 6
 XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # include/uapi/linux/if_link.h
 
+_LICENSE = b"Dual BSD/GPL"
 _NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,6 +77,9 @@ class _ProgLoad(ctypes.Structure):
         *_fields(I="prog_type insn_cnt", Q="insns license"),
         *((name, ctypes.c_uint32) for name in ("log_level", "log_size")),
         ("log_buf", ctypes.c_uint64),
+        *_fields(I="kern_version prog_flags"),
+        ("prog_name", ctypes.c_char * 16),
+        *((name, ctypes.c_uint32) for name in ("prog_ifindex", "expected_attach_type")),
     ]
 
 
@@ -125,7 +129,8 @@ class MapShape:
 class Program:
     """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each.
 
-    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell. `run_ns` and `runs` grow only while
+    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had to
+    look at (0 before Linux 5.16). `run_ns` and `runs` grow only while
     somebody holds `enable_stats`.
     """
 
@@ -135,6 +140,7 @@ class Program:
     machine_bytes: int
     run_ns: int
     runs: int
+    verified: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,7 @@ def program(fd: int) -> Program:
     _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, size, ctypes.addressof(buffer)))
     raw = buffer.raw
     name, run_ns, runs = raw[64:80].split(b"\0")[0].decode(), _u64(raw, 192), _u64(raw, 200)
-    return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs)
+    return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs, _u32(raw, 216))
 
 
 def program_by_id(number: int) -> Program:
@@ -307,15 +313,30 @@ def possible_cpus() -> int:
 # --- programs -----------------------------------------------------------------------------------------------
 
 
-def load_xdp(instructions: bytes, license: bytes = b"Dual BSD/GPL") -> int:
-    """Load raw instructions as an XDP program; returns its fd."""
-    code, text = (
-        ctypes.create_string_buffer(instructions, len(instructions)),
-        ctypes.create_string_buffer(license),
-    )
+def _prog_load(instructions: bytes, name: str, frags: bool, log: ctypes.Array[ctypes.c_char] | None) -> int:
+    code, text = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(_LICENSE)
     attr = _ProgLoad(6, len(instructions) // 8)  # BPF_PROG_TYPE_XDP
     attr.insns, attr.license = ctypes.addressof(code), ctypes.addressof(text)
+    attr.prog_flags, attr.prog_name = F_XDP_HAS_FRAGS if frags else 0, name[:15].encode()
+    attr.expected_attach_type = ATTACH_TYPE_XDP if frags else 0
+    if log is not None:
+        attr.log_level, attr.log_size, attr.log_buf = 1, len(log), ctypes.addressof(log)
     return _bpf(PROG_LOAD, attr)
+
+
+def load_xdp(instructions: bytes, name: str = "", frags: bool = False) -> int:
+    """Load raw instructions as an XDP program; returns its fd. `frags`: it takes frames of several buffers (5.18)."""
+    return _prog_load(instructions, name, frags, None)
+
+
+def verifier_log(instructions: bytes, name: str, frags: bool) -> str:
+    """What the verifier says about a program, refused or not."""
+    log = ctypes.create_string_buffer(1 << 24)
+    try:
+        os.close(_prog_load(instructions, name, frags, log))
+    except OSError as error:
+        return f"{log.value.decode(errors='replace')}{error}"
+    return log.value.decode(errors="replace")
 
 
 def test_run(fd: int, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
