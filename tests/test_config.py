@@ -9,7 +9,7 @@ import pytest
 
 from xdplb.config import parse_config, read_config
 from xdplb.errors import ConfigError
-from xdplb.model import Check, Mode, Protocol, Vip
+from xdplb.model import Check, Mode, Protocol, Rate, Vip
 
 HEAD = '[balancer]\ninterface = "eth0"\n'
 WEB = '[[service]]\nname = "web"\nvips = ["192.0.2.10:80"]\n'
@@ -89,6 +89,44 @@ def test_two_protocols_may_share_address_and_port() -> None:
         (HEAD + WEB + "check = { rise = 1.5 }", "service.web.check.rise: 1.5 has the wrong type; give a whole number"),
         (HEAD + WEB + "ring_size = 1000", "service.web.ring_size: 1000 is no power of two; give 1024"),
         (HEAD + WEB + "ring_size = 0", "service.web.ring_size: 0 is out of range"),
+        (HEAD + WEB.replace(":80", ":90-80"), "the range of ports is upside down; give 80-90"),
+        (HEAD + WEB.replace("192.0.2.10", "192.0.2.10/24"), 'has bits set behind its prefix; give "192.0.2.0/24"'),
+        (HEAD + WEB.replace("192.0.2.10", "0.0.0.0/1"), "is not the address of one host"),
+        (HEAD + WEB.replace("192.0.2.10", "64.0.0.0/4"), "is larger than a /8"),
+        (
+            HEAD + WEB.replace("192.0.2.10", "192.0.2.0/24") + WEB.replace("web", "b").replace("2.10", "2.0/25"),
+            "192.0.2.0/25:80/tcp of service 'b' overlaps 192.0.2.0/24:80/tcp of service 'web'; give networks that are",
+        ),
+        (
+            HEAD + WEB.replace(":80", ":80-90") + WEB.replace("web", "b").replace(":80", ":90-99"),
+            "service.b.vips: 192.0.2.10:90-99/tcp overlaps 192.0.2.10:80-90/tcp of service 'web'",
+        ),
+        (
+            HEAD + WEB.replace("192.0.2.10", "10.0.0.0/8") + 'backends = [{ address = "10.0.0.1" }]',
+            "10.0.0.1 is a VIP; give the backend's own address",
+        ),
+        (HEAD + WEB + 'protocol = "any"', "'192.0.2.10:80' has a port, but protocol is \"any\"; leave the port away"),
+        (HEAD + WEB + 'forward = "nat"', 'service.web.forward: \'nat\' is not known; give one of "ipip", "gue", "l2"'),
+        (HEAD + WEB + 'forward = "local"\n' + ONE % "", 'service.web.backends: a service with forward = "local" has none'),
+        (HEAD + WEB + "gue_port = 0", "service.web.gue_port: 0 is out of range"),
+        (HEAD + WEB + "affinity_prefix4 = 33", "service.web.affinity_prefix4: 33 is out of range; give 1 to 32"),
+        (HEAD + WEB + "limits = {}", "service.web.limits: limits nothing; give packets_per_s"),
+        (HEAD + WEB + "limits = { packets_burst = 5 }", "packets_burst: 5 without a rate; give packets_per_s, too"),
+        (HEAD + WEB + "limits = { packets_per_s = 0 }", "service.web.limits.packets_per_s: 0.0 is out of range"),
+        (
+            HEAD + WEB + "limits = { packets_per_s = 1, packets_burst = 1000000 }",
+            "service.web.limits.packets_burst: 1000000 is out of range; give 1 to 14400",
+        ),
+        (HEAD + WEB + "limits = { packet_per_s = 1 }", "limits.packet_per_s: unknown key; did you mean `packets_per_s`?"),
+        (HEAD + "mtu = 500\n" + WEB, "balancer.mtu: 500 is out of range; give 596 to 65535"),
+        (HEAD + 'source4 = "10.0.0.0/8"\n' + WEB, "has more than a million addresses; give a prefix of /12 or longer"),
+        ("[balancer]\ninterface = []\n" + WEB, "balancer.interface: there is none"),
+        ('[balancer]\ninterface = ["eth0", "eth0"]\n' + WEB, "balancer.interface: two have the name 'eth0'"),
+        (HEAD + WEB + '[guard]\nblok = ["10.0.0.0/8"]', "guard.blok: unknown key; did you mean `block`?"),
+        (
+            HEAD + WEB.replace('["192.0.2.10:80"]', str([f"192.0.2.10:{n}-{n + 1}" for n in range(100, 149, 3)])),
+            "192.0.2.10 has more than 16 ranges of tcp ports; join ranges, or give single ports",
+        ),
     ],
 )
 def test_error_names_key_value_and_fix(text: str, error: str) -> None:
@@ -107,3 +145,27 @@ def test_unreadable_file_is_a_plain_error(tmp_path: Path, content: bytes | str |
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"x\.toml"):
         read_config(path)
+
+
+def test_vips_of_every_kind() -> None:
+    vips = ["192.0.2.10:80", "192.0.2.10:8000-8999", "192.0.2.11:*", "192.0.2.128/25:443", "[2001:db8::/64]:443"]
+    service = parse_config(HEAD + WEB.replace('["192.0.2.10:80"]', str(vips))).services[0]
+
+    assert [str(vip) for vip in service.vips] == [f"{text}/tcp" for text in vips]
+    assert service.check is None or service.check.port
+
+
+def test_an_address_inside_a_network_may_be_a_vip_of_another_service() -> None:
+    inside = WEB.replace("web", "b").replace("192.0.2.10", "192.0.2.0/24")
+
+    assert len(parse_config(HEAD + WEB + inside).services) == 2
+
+
+def test_limits_take_up_to_a_second_at_once_unless_told() -> None:
+    text = HEAD + WEB + "limits = { packets_per_s = 500, connections_per_s = 0.5, connections_burst = 9 }"
+
+    limits = parse_config(text).services[0].limits
+
+    assert limits is not None
+    assert (limits.packets, limits.connections) == (Rate(500, 500), Rate(0.5, 9))
+    assert limits.service_connections is None

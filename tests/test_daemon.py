@@ -129,7 +129,7 @@ def test_new_backend_of_another_family_swaps_the_program_without_a_failure(runni
     running.kill_daemon()
     running.forget_balancer()
     running.start_daemon(config)
-    assert "outer6" not in running.client.status()["interface"]["compiled"]
+    assert "ipip6" not in running.client.status()["interface"]["compiled"]
     report = tmp_path / "load"
     load = running.start_load(report, "--url", URLS[0], "--rate", "1000")
     wait_for(lambda: read_report(report), "load")
@@ -137,7 +137,7 @@ def test_new_backend_of_another_family_swaps_the_program_without_a_failure(runni
     done = running.run("backend", "add", "web", address("b3", 6), "--backend-name", "b3")
 
     assert "b3 added, now up" in done.stdout
-    assert "outer6" in running.client.status()["interface"]["compiled"]
+    assert "ipip6" in running.client.status()["interface"]["compiled"]
     wait_for(lambda: len(read_report(report)) >= 3, "load")
     load.send_signal(signal.SIGTERM)
     load.wait(5)

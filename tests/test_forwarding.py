@@ -39,7 +39,7 @@ def play(
 ) -> None:
     """Play a scene with a Forwarding on the balancer's NIC."""
     with lab.inside("lb"):
-        asyncio.run(scene(Forwarding(place, "eth0", interface_index("eth0"), mode)))  # type: ignore[arg-type]
+        asyncio.run(scene(Forwarding(place, {"eth0": interface_index("eth0")}, mode)))  # type: ignore[arg-type]
 
 
 def run(kernel: Kernel, port: int = 4000) -> bytes:
@@ -54,7 +54,7 @@ def test_native_mode_is_what_is_asked_for_and_what_the_kernel_says(lab: Lab, pla
     async def scene(forwarding: Forwarding) -> None:
         await forwarding.make_way(False)
         assert not await forwarding.load(SPEC)
-        nic = await forwarding.attach()
+        (nic,) = await forwarding.attach()
         attached = loader.attached(place, nic.index)
         assert attached is not None
         assert (nic.xdp_mode, nic.program_id) == ("native", attached.program_id)
@@ -66,7 +66,7 @@ def test_generic_mode_when_asked_and_back_to_native(lab: Lab, place: loader.Plac
     async def scene(forwarding: Forwarding) -> None:
         await forwarding.make_way(False)
         await forwarding.load(SPEC)
-        assert (await forwarding.attach()).xdp_mode == forwarding.mode
+        assert [nic.xdp_mode for nic in await forwarding.attach()] == [forwarding.mode]
 
     play(lab, place, scene, Mode.GENERIC)
     play(lab, place, scene)
@@ -77,7 +77,7 @@ def test_a_mode_that_the_nic_cannot_do_is_an_error_with_the_fix(lab: Lab, place:
         await forwarding.load(SPEC)
         with pytest.raises(KernelError, match=r'refused XDP in offload mode .*set balancer\.mode = "native"'):
             await forwarding.attach()
-        assert loader.attached(place, forwarding.ifindex) is None
+        assert loader.attached(place, forwarding.interfaces["eth0"]) is None
 
     play(lab, place, scene, Mode.OFFLOAD)
 
@@ -87,9 +87,9 @@ def test_another_program_is_named_and_stays_unless_told(lab: Lab, place: loader.
     async def scene(forwarding: Forwarding) -> None:
         other = syscall.load_xdp(PASS)
         number = syscall.program(other).id
-        held = [syscall.link_create(other, forwarding.ifindex, "native")] if by_link else []
+        held = [syscall.link_create(other, forwarding.interfaces["eth0"], "native")] if by_link else []
         if not by_link:
-            await _attach_by_netlink(forwarding.ifindex, other)
+            await _attach_by_netlink(forwarding.interfaces["eth0"], other)
         with pytest.raises(RefusedError, match=rf"eth0 has another XDP program: id {number}, name .*--replace"):
             await forwarding.make_way(False)
 
@@ -112,7 +112,7 @@ async def _attach_by_netlink(ifindex: int, fd: int) -> None:
 def test_other_code_swaps_the_program_and_keeps_the_tables(lab: Lab, place: loader.Place) -> None:
     async def scene(forwarding: Forwarding) -> None:
         four, both = desired(config()), desired(config(service(backends=[*BACKENDS4, *BACKENDS6])))
-        small = replace(SPEC, outer6=False)
+        small = replace(SPEC, ipip6=False)
         await forwarding.load(small)
         await forwarding.write(four, small, ())
         first = await forwarding.attach()
@@ -120,7 +120,7 @@ def test_other_code_swaps_the_program_and_keeps_the_tables(lab: Lab, place: load
 
         changes = await forwarding.write(both, SPEC, ())
 
-        attached = loader.attached(place, forwarding.ifindex)
+        attached = loader.attached(place, forwarding.interfaces["eth0"])
         assert attached is not None
         assert attached.program_id != first.program_id
         assert len(changes) == 4

@@ -14,6 +14,10 @@ from xdplb.model import Protocol, Vip
     [
         (Vip(ip_address("192.0.2.10"), 80), "192.0.2.10:80/tcp"),
         (Vip(ip_address("2001:db8::10"), 53, Protocol.UDP), "[2001:db8::10]:53/udp"),
+        (Vip(ip_address("192.0.2.10"), 8000, last_port=8999), "192.0.2.10:8000-8999/tcp"),
+        (Vip(ip_address("192.0.2.10"), 1, last_port=65535), "192.0.2.10:*/tcp"),
+        (Vip(ip_address("192.0.2.0"), 443, prefix=24), "192.0.2.0/24:443/tcp"),
+        (Vip(ip_address("2001:db8::"), 0, Protocol.ANY, prefix=64), "[2001:db8::/64]:*/any"),
     ],
 )
 def test_vip_prints_as_address_port_protocol(vip: Vip, text: str) -> None:
@@ -21,4 +25,4 @@ def test_vip_prints_as_address_port_protocol(vip: Vip, text: str) -> None:
 
 
 def test_protocol_numbers_are_ianas() -> None:
-    assert {p.value: p.number for p in Protocol} == {"tcp": 6, "udp": 17}
+    assert {p.value: p.number for p in Protocol} == {"tcp": 6, "udp": 17, "sctp": 132, "any": 0}

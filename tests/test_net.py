@@ -22,7 +22,7 @@ def look(lab: Lab, scene: Callable[[Network], Awaitable[None]]) -> int:
     told: list[None] = []
 
     async def play() -> None:
-        async with Network("eth0", None, None, lambda: told.append(None)) as network:
+        async with Network(["eth0"], None, None, lambda: told.append(None)) as network:
             await scene(network)
 
     with lab.inside("lb"):
@@ -50,8 +50,7 @@ def test_hop_has_both_macs_and_the_routes_source(lab: Lab) -> None:
         for backend, source in ((B1, address("lb")), (B3, address("lb", 6))):
             hop = network.hops[backend]
             assert isinstance(hop, Hop)
-            assert network.nic is not None
-            assert hop.own_mac == network.nic.mac
+            assert (hop.own_mac, hop.mtu) == (network.nics[0].mac, network.nics[0].mtu)
             assert hop.next_mac.hex(":") == router
             assert str(hop.source) == source
 

@@ -30,7 +30,7 @@ from xdplb.tables import (
 )
 
 SMALL = Capacity(rows_bits=6, slots=16384, backends=64)
-SPEC = Spec(True, True, True, True, SMALL, seed=0x9E3779B97F4A7C15, hash_key=99)
+SPEC = Spec(SMALL, vip4=True, vip6=True, ipip4=True, ipip6=True, seed=0x9E3779B97F4A7C15, hash_key=99)
 
 
 def desired(
@@ -59,7 +59,7 @@ def test_second_time_there_is_nothing_to_do() -> None:
 def test_first_changes_come_in_make_before_break_order() -> None:
     kinds = [type(change) for change in bring(Fake(SPEC), desired(config()))]
 
-    assert kinds == [PutBackend] * 3 + [PutSlots] + [PutService] * 2
+    assert kinds == [PutBackend] * 3 + [PutSlots] + [PutService] * 4  # a VIP and its address, of both families
 
 
 def test_adding_a_backend_writes_its_row_then_its_slots_and_no_more() -> None:

@@ -261,7 +261,7 @@ def _apart(services: Sequence[Service]) -> None:
         raise ConfigError("service", f"{len(wide)} networks as VIPs are too many", f"give at most {MAX_NETWORKS}")
     ordered = sorted(wide, key=lambda network: (network.version, int(network.network_address), network.prefixlen))
     for network, after in zip(ordered, ordered[1:], strict=False):
-        if network.version == after.version and network.overlaps(after):  # type: ignore[arg-type]
+        if network.version == after.version and network.overlaps(after):
             problem = f"{after} of service {wide[after][1]!r} overlaps {network} of service {wide[network][1]!r}"
             raise ConfigError(f"service.{wide[after][1]}.vips", problem, "give networks that are equal or apart")
 
@@ -371,14 +371,16 @@ def _service(table: ServiceTable) -> Service:
 def _limits(key: str, table: LimitsTable | None) -> Limits | None:
     if table is None:
         return None
-    rates = [
+    packets, connections, all_connections = (
         _rate(f"{key}.{name}", getattr(table, f"{name}_per_s"), getattr(table, f"{name}_burst"))
         for name in ("packets", "connections", "service_connections")
-    ]
-    if not any(rates):
+    )
+    if not (packets or connections or all_connections):
         raise ConfigError(key, "limits nothing", "give packets_per_s, connections_per_s or service_connections_per_s")
     return Limits(
-        *rates,
+        packets,
+        connections,
+        all_connections,
         prefix4=int(within(f"{key}.prefix4", table.prefix4, 1, 32)),
         prefix6=int(within(f"{key}.prefix6", table.prefix6, 1, 128)),
         action=_choice(Action, f"{key}.action", table.action),
@@ -461,19 +463,20 @@ def parse_network(key: str, text: str) -> Network:
     return network
 
 
-_VIP = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([0-9]{1,5})(?:-([0-9]{1,5}))?)?|([0-9a-fA-F:./]*)")
-_VIP_FIX = 'write "192.0.2.10:80" or "[2001:db8::10]:80"'
+_VIP = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(?:([0-9]{1,5})(?:-([0-9]{1,5}))?|(\*)))?")
+_VIP_FIX = 'write "192.0.2.10:80" or "[2001:db8::10]:80"; ":*" for every port'
 
 
 def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
-    """Return a VIP: an address or a network, with a port, a range of ports, or without, which is all of them.
+    """Return a VIP: an address or a network, with a port, a range of ports, or `*` for all of them.
 
-    As `192.0.2.10:80`, `[2001:db8::10]:80`, `192.0.2.0/24:8000-8999`, `192.0.2.10`. Raises ConfigError.
+    As `192.0.2.10:80`, `[2001:db8::10]:80`, `192.0.2.0/24:8000-8999`, `192.0.2.10:*`; with protocol `any`, the ports
+    are left away. Raises ConfigError.
     """
     split = _VIP.fullmatch(text)
-    if split is None:
+    if split is None or not (split[3] or split[5] or protocol is Protocol.ANY):
         raise ConfigError(key, f"{text!r} is not an address with a port", _VIP_FIX)
-    host = next(group for group in (split[1], split[2], split[5]) if group is not None)
+    host = split[1] if split[1] is not None else split[2]
     address, prefix = parse_address(key, host.partition("/")[0]), 0
     if "/" in host:
         network = parse_network(key, host)
@@ -484,7 +487,7 @@ def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
         if split[3]:
             raise ConfigError(key, f'{text!r} has a port, but protocol is "any"', "leave the port away")
         return Vip(address, 0, protocol, 0, prefix)
-    if not split[3]:
+    if split[5]:
         return Vip(address, ALL_PORTS[0], protocol, ALL_PORTS[1], prefix)
     first = int(within(key, int(split[3]), 1, 65535))
     last = int(within(key, int(split[4]), 1, 65535)) if split[4] else first

@@ -68,8 +68,8 @@ class Daemon:
         self._slots: SlotCounts | None = None
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
-        sources = [s.network_address if s else None for s in (balancer.source4, balancer.source6)]
-        self.network = Network(balancer.interfaces, *sources, self._wake.set)
+        source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
+        self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
         interfaces = dict(zip(balancer.interfaces, self.network.indexes, strict=True))
         self.forwarding = Forwarding(self.place, interfaces, balancer.mode)

@@ -39,7 +39,7 @@ def test_status_has_the_documented_fields(running: Stand) -> None:
     assert set(status) == STATUS
     assert set(status["interface"]) == INTERFACE
     assert status["interface"]["mode"] == "native"
-    assert status["interface"]["compiled"] == ["vip4", "vip6", "outer4", "outer6"]
+    assert status["interface"]["compiled"] == ["vip4", "vip6", "ipip4", "ipip6"]
 
 
 def test_a_change_is_in_the_tables_when_it_answers(running: Stand) -> None:

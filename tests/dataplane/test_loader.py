@@ -27,7 +27,7 @@ def place() -> Iterator[loader.Place]:
 def test_equal_requests_share_a_program_and_others_do_not(xdp: Xdp) -> None:
     same, code, maps = (
         loader.obtain(xdp.place, request_for(spec))
-        for spec in (SPEC, replace(SPEC, outer6=False), replace(SPEC, seed=5))
+        for spec in (SPEC, replace(SPEC, ipip6=False), replace(SPEC, seed=5))
     )
 
     assert same.adopted

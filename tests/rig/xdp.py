@@ -71,10 +71,11 @@ class Xdp:
     def forget(self) -> None:
         """Begin counting at 0, with no flow remembered."""
         self.kernel.zero_verdicts()
-        fd = syscall.get(self.kernel.pinned.folder / "born")
-        for key in syscall.keys(fd, 8):
-            syscall.delete(fd, key)
-        os.close(fd)
+        for name, key_bytes in (("born", 8), ("fragments", 40)):
+            fd = syscall.get(self.kernel.pinned.folder / name)
+            for key in syscall.keys(fd, key_bytes):
+                syscall.delete(fd, key)
+            os.close(fd)
 
     def run(self, packet: Any) -> tuple[Action, Any]:
         """Send one frame through; returns the action and the frame, parsed."""
