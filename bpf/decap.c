@@ -13,8 +13,9 @@
 
 #include "decap_maps.h"
 
-/* What is known of the packet in hand. Offsets and not pointers: the verifier then sees each access checked where it
- * is made. No address of a field may reach a helper: then all of it would have to lie in memory.
+/* What is known of the packet in hand. Offsets and not pointers: the headers' lengths vary, and the verifier wants each
+ * pointer checked where it is used. No address of a field may reach a helper: then all of it would have to lie in
+ * memory.
  */
 struct tunnel {
 	__u64 at; /* offset of the header that is read next, at last that of the inner packet */
@@ -74,7 +75,7 @@ static __always_inline bool is_tag(__be16 type)
 
 #define TAG_BYTES 4
 
-/* The Ethernet type behind up to two tags. `t->at` is where it lies, then where its packet does. */
+/* Find the Ethernet type behind up to two tags; `t->at` is then where its packet begins. */
 static __always_inline int parse_link(struct xdp_md *ctx, struct tunnel *t, __be16 *type)
 {
 	const void *frame = (const void *)(long)ctx->data;

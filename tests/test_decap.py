@@ -285,7 +285,7 @@ HEAD = bytes([0, 4, 0, 0])
         (gue(inner(), head=bytes([0, 47, 0, 0])), "passed_not_gue"),
         (gue(inner(), head=bytes([0, 4, 0, 1])), "passed_not_gue"),
         (gue(inner(), head=bytes([0, 4, 0x80, 0])), "passed_not_gue"),
-        (bytes(link() / outer(4, 17) / UDP(dport=PORT) / Raw(b"abc")) + bytes(20), "passed_not_gue"),
+        (bytes(link() / outer(4, 17) / UDP(dport=PORT) / Raw(HEAD[:3])) + bytes(20), "passed_not_gue"),
         (bytes(link())[:14], "passed_not_tunnel"),
     ],
 )
@@ -294,33 +294,35 @@ def test_what_is_no_tunnel_passes_untouched(agent: Agent, frame: Any, reason: st
     assert agent.counted() == {reason: 1}
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        ipip(inner(4), proto=41),
-        ipip(inner(6), proto=4),
-        gue(inner(4), head=bytes([0, 41, 0, 0])),
-        gue(inner(6), head=bytes([0, 4, 0, 0])),
-        ipip(inner(), len=1000),
-        ipip(inner(), 6, plen=1000),
-        ipip(inner(), len=20),  # nothing in it
-        ipip(inner(), len=10),
-        ipip(inner(), 6, plen=0),
-        ipip(inner(len=1000)),
-        ipip(inner(len=19)),
-        ipip(inner(ihl=4)),
-        ipip(inner(ihl=15, len=59)),
-        ipip(inner(6, plen=1000)),
-        ipip(inner(6, dst=f"::ffff:{VIP4}")),
-        ipip(inner()[:19] + bytes(1), len=39),  # whole only with Ethernet's padding
-        ipip(inner(), len=20 + len(inner()) - 1),
-        ipip(inner(6), 6, plen=len(inner(6)) - 1),
-        gue(inner(), udp={"len": 1000}),
-        gue(inner(), udp={"len": 12}),
-        gue(inner(), len=1000),
-        gue(inner(), head=bytes([31, 4, 0, 0])),
-    ],
-)
+LIES = {
+    "IPv4 announced as IPv6": ipip(inner(4), proto=41),
+    "IPv6 announced as IPv4": ipip(inner(6), proto=4),
+    "IPv4 announced as IPv6 by GUE": gue(inner(4), head=bytes([0, 41, 0, 0])),
+    "IPv6 announced as IPv4 by GUE": gue(inner(6), head=bytes([0, 4, 0, 0])),
+    "IP version 5": ipip(inner(version=5), proto=4),
+    "outer IPv4 longer than the frame": ipip(inner(), len=1000),
+    "outer IPv6 longer than the frame": ipip(inner(), 6, plen=1000),
+    "outer IPv4 longer than the frame, with GUE": gue(inner(), len=1000),
+    "outer IPv4 with nothing in it": ipip(inner(), len=20),
+    "outer IPv6 with nothing in it": ipip(inner(), 6, plen=0),
+    "outer IPv4 shorter than its header": ipip(inner(), len=10),
+    "inner IPv4 longer than the frame": ipip(inner(len=1000)),
+    "inner IPv6 longer than the frame": ipip(inner(6, plen=1000)),
+    "inner IPv4 longer than the outer packet": ipip(inner(), len=20 + len(inner()) - 1),
+    "inner IPv6 longer than the outer packet": ipip(inner(6), 6, plen=len(inner(6)) - 1),
+    "inner IPv4 longer than the datagram": gue(inner(), udp={"len": 12 + len(inner()) - 1}),
+    "inner IPv4 header whole only with padding": ipip(inner()[:19] + bytes(1), len=39),
+    "inner IPv4 shorter than its header": ipip(inner(len=19)),
+    "inner IPv4 header of 4 words": ipip(inner(ihl=4)),
+    "inner IPv4 header longer than its packet": ipip(inner(ihl=15, len=59)),
+    "inner IPv6 for an IPv4-mapped address": ipip(inner(6, dst=f"::ffff:{VIP4}")),
+    "datagram longer than its packet": gue(inner(), udp={"len": 12 + len(inner()) + 1}),
+    "datagram with nothing in it": gue(inner(), udp={"len": 12}),
+    "GUE header longer than the datagram": gue(inner(), head=bytes([31, 4, 0, 0])),
+}
+
+
+@pytest.mark.parametrize("frame", LIES.values(), ids=LIES)
 def test_a_header_that_lies_is_dropped(agent: Agent, frame: bytes) -> None:
     assert agent.run(frame)[0] is Action.DROP
     assert agent.counted() == {"dropped_malformed": 1}
