@@ -4,14 +4,30 @@
 
 #include "address.h"
 
+/* What was taken off, and why the rest was not: every packet is in `packets` or has exactly one reason. */
 struct decapped {
 	__u64 packets; /* handed to the stack without their outer header */
 	__u64 bytes; /* of those frames, without the outer header */
-	__u64 passed_not_tunnel; /* not IP in IP: for the stack as it is */
-	__u64 passed_truncated; /* the frame ends inside its headers */
+	__u64 ipip; /* of `packets`, those that came as IP in IP */
+	__u64 gue; /* and those that came as GUE */
+	__u64 passed_not_tunnel; /* neither IP in IP nor for the GUE port: for the stack as it is */
+	__u64 passed_fragment; /* a fragment of an outer packet: only the stack can put it together */
+	__u64 passed_truncated; /* the frame ends inside its outer headers */
+	__u64 passed_gue_control; /* for the GUE port, and a control message */
+	__u64 passed_not_gue; /* for the GUE port, and nothing of variant 0 that carries IP */
 	__u64 dropped_source; /* the outer source is no balancer of ours */
+	__u64 dropped_malformed; /* an outer or inner header says what the frame does not hold */
+	__u64 dropped_vip; /* the inner destination is none of the VIPs */
+	__u64 dropped_ecn; /* congestion was marked on a packet that cannot say so (RFC 6040, 4.2) */
 	__u64 dropped_no_room; /* the kernel could not move the frame's head */
 };
 
+/* A key of `sources` and `vips`. Both families are kept as in `struct address`, so IPv4 has 96 bits more. */
+struct network {
+	__u32 bits;
+	__u32 words[4]; /* not a struct address: nothing may lie between it and `bits` */
+};
+
 BPF_TABLE_PINNED("percpu_array", __u32, struct decapped, decapped, 1, PIN_DIR "/decapped");
-BPF_TABLE_PINNED("hash", struct address, __u32, sources, 256, PIN_DIR "/sources");
+BPF_TABLE_PINNED("lpm_trie", struct network, __u32, sources, 1024, PIN_DIR "/sources", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct network, __u32, vips, 1024, PIN_DIR "/vips", BPF_F_NO_PREALLOC);

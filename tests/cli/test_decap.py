@@ -16,14 +16,18 @@ def test_status_shows_the_counters(stand: Stand) -> None:
     name = f"{stand.name}-b1"
     status, out, _ = decap(stand, "status", "--name", name, "--json")
     assert status == 0
-    assert set(json.loads(out)) >= {"packets", "bytes", "dropped_source"}
+    assert set(json.loads(out)) >= {"packets", "bytes", "ipip", "gue", "dropped_source"}
     assert "dropped_source" in decap(stand, "status", "--name", name)[1]
 
 
 def test_what_is_wrong_is_refused(stand: Stand) -> None:
     for arguments, words in (
         (["run", "--name", "x", "--interface", "eth7"], "interface 'eth7' does not exist"),
-        (["run", "--name", "x", "--interface", "eth0", "--from", "a"], "--from: 'a' is no IP address"),
+        (["run", "--name", "x", "--interface", "eth0", "--from", "a"], "--from: 'a' is no IP address or prefix"),
+        (["run", "--name", "x", "--interface", "eth0", "--from", "10.0.2.2/24"], "behind its prefix; give 10.0.2.0/24"),
+        (["run", "--name", "x", "--interface", "eth0", "--vip", "10.9.9.9:80"], "--vip: '10.9.9.9:80' is no IP"),
+        (["run", "--name", "x", "--interface", "eth0", "--gue-port", "0"], "--gue-port: 0 is out of range"),
+        (["run", "--name", "x", "--interface", "eth0", "--gue-port", "gue"], "--gue-port: 'gue' is no port"),
         (["run", "--name", "x", "--interface", "eth0"], "eth0 has another XDP program: id"),
     ):
         status, _, err = decap(stand, *arguments)

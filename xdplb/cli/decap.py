@@ -22,19 +22,28 @@ def decap() -> None:
 @decap.command()
 @_name
 @click.option("--interface", required=True, help="Where packets from the balancer arrive.")
-@click.option("--from", "sources", multiple=True, metavar="ADDRESS", help="Believe only this balancer; repeatable.")
+@click.option("--from", "sources", multiple=True, metavar="PREFIX", help="Believe only this balancer; repeatable.")
+@click.option("--vip", "vips", multiple=True, metavar="PREFIX", help="Hand on only what is for this; repeatable.")
+@click.option("--gue-port", default="6080", metavar="PORT", show_default=True, help="UDP port to which GUE comes.")
 @click.option("--mode", default="native", type=click.Choice(["native", "generic", "offload"]), show_default=True)
-def run(name: str, interface: str, sources: tuple[str, ...], mode: str) -> None:
-    """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it)."""
-    from xdplb import decap as agent
-    from xdplb.config import parse_address, parse_place
+def run(name: str, interface: str, sources: tuple[str, ...], vips: tuple[str, ...], gue_port: str, mode: str) -> None:
+    """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it).
 
-    addresses = [parse_address("--from", text) for text in sources]
+    A PREFIX is an address too.
+    """
+    from xdplb import decap as agent
+    from xdplb.config import parse_place
+
+    settings = agent.Settings(
+        tuple(agent.parse_network("--from", text) for text in sources),
+        tuple(agent.parse_network("--vip", text) for text in vips),
+        agent.parse_port("--gue-port", gue_port),
+    )
     _need_root("run")
     place = agent.place_for(parse_place("--name", name))
-    attached = asyncio.run(agent.attach(place, interface, addresses, mode))
+    attached = asyncio.run(agent.attach(place, interface, settings, mode))
     click.echo(f"{interface}: decap program {attached.program_id} in {mode} mode")
-    if not addresses:
+    if not settings.sources:
         click.echo("warning: outer headers from any source are believed; give --from BALANCER", err=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
