@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.rig.xdp import Xdp
+from tests.rig.xdp import SPEC, Xdp
+from xdplb.dataplane.plane import SWITCHES
 
-ROOT_FIXTURES = {"xdp", "xdp_session", "place", "agent", "lab", "stand", "running"}
+ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "lab", "stand", "running"}
 pytest_plugins = ["tests.rig.net"]
 
 
@@ -31,6 +34,24 @@ def xdp_session() -> Iterator[Xdp]:
     xdp = Xdp()
     yield xdp
     xdp.close()
+
+
+@pytest.fixture(scope="session")
+def full_session() -> Iterator[Xdp]:
+    """The program with everything that there is compiled in."""
+    switches = {name: True for name in SWITCHES if name != "prefixes"}
+    full = Xdp(replace(SPEC, **switches), f"test-full-{os.getpid()}")
+    full.kernel.put_devices([1])  # what BPF_PROG_TEST_RUN says that a frame came in by
+    yield full
+    full.close()
+
+
+@pytest.fixture
+def full(full_session: Xdp) -> Xdp:
+    """The program that can do everything, with empty tables."""
+    full_session.apply(())
+    full_session.forget()
+    return full_session
 
 
 @pytest.fixture

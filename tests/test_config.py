@@ -13,6 +13,8 @@ from xdplb.model import Check, Mode, Protocol, Rate, Vip
 
 HEAD = '[balancer]\ninterface = "eth0"\n'
 WEB = '[[service]]\nname = "web"\nvips = ["192.0.2.10:80"]\n'
+NONE = 'check = { kind = "none" }\n'
+NONE_WEB = WEB + NONE
 ONE = 'backends = [{ name = "b1", address = "10.0.0.1"%s }]\n'
 
 
@@ -95,10 +97,10 @@ def test_two_protocols_may_share_address_and_port() -> None:
         (HEAD + WEB.replace("192.0.2.10", "64.0.0.0/4"), "is larger than a /8"),
         (
             HEAD + WEB.replace("192.0.2.10", "192.0.2.0/24") + WEB.replace("web", "b").replace("2.10", "2.0/25"),
-            "192.0.2.0/25:80/tcp of service 'b' overlaps 192.0.2.0/24:80/tcp of service 'web'; give networks that are",
+            "192.0.2.0/25 of service 'b' overlaps 192.0.2.0/24 of service 'web'; give networks that are equal or apart",
         ),
         (
-            HEAD + WEB.replace(":80", ":80-90") + WEB.replace("web", "b").replace(":80", ":90-99"),
+            HEAD + (WEB + NONE).replace(":80", ":80-90") + (WEB + NONE).replace("web", "b").replace(":80", ":90-99"),
             "service.b.vips: 192.0.2.10:90-99/tcp overlaps 192.0.2.10:80-90/tcp of service 'web'",
         ),
         (
@@ -124,7 +126,7 @@ def test_two_protocols_may_share_address_and_port() -> None:
         ('[balancer]\ninterface = ["eth0", "eth0"]\n' + WEB, "balancer.interface: two have the name 'eth0'"),
         (HEAD + WEB + '[guard]\nblok = ["10.0.0.0/8"]', "guard.blok: unknown key; did you mean `block`?"),
         (
-            HEAD + WEB.replace('["192.0.2.10:80"]', str([f"192.0.2.10:{n}-{n + 1}" for n in range(100, 149, 3)])),
+            HEAD + NONE_WEB.replace('["192.0.2.10:80"]', str([f"192.0.2.10:{n}-{n + 1}" for n in range(100, 149, 3)])),
             "192.0.2.10 has more than 16 ranges of tcp ports; join ranges, or give single ports",
         ),
     ],
@@ -149,10 +151,9 @@ def test_unreadable_file_is_a_plain_error(tmp_path: Path, content: bytes | str |
 
 def test_vips_of_every_kind() -> None:
     vips = ["192.0.2.10:80", "192.0.2.10:8000-8999", "192.0.2.11:*", "192.0.2.128/25:443", "[2001:db8::/64]:443"]
-    service = parse_config(HEAD + WEB.replace('["192.0.2.10:80"]', str(vips))).services[0]
+    service = parse_config(HEAD + NONE_WEB.replace('["192.0.2.10:80"]', str(vips))).services[0]
 
     assert [str(vip) for vip in service.vips] == [f"{text}/tcp" for text in vips]
-    assert service.check is None or service.check.port
 
 
 def test_an_address_inside_a_network_may_be_a_vip_of_another_service() -> None:

@@ -17,6 +17,8 @@ def test_the_answer_describes_every_map(xdp: Xdp) -> None:
         "function": request.function,
         "pin_dir": str(xdp.kernel.pinned.folder),
         "program": str(xdp.place.pins / "again"),
+        "tail": request.tail,
+        "tail_pin": str(xdp.place.pins / "again_tail"),
         "defines": {k: f"{v}ULL" if v > 2**32 else v for k, v in request.defines.items()},
     }
     done = subprocess.run(
@@ -25,8 +27,9 @@ def test_the_answer_describes_every_map(xdp: Xdp) -> None:
     assert done.stderr == ""
     maps = json.loads(done.stdout)["maps"]
     assert maps == xdp.kernel.pinned.maps
-    assert {name for name, m in maps.items() if m["per_cpu"]} == {"traffic", "verdicts"}
+    assert {name for name, m in maps.items() if m["per_cpu"]} == {"traffic", "verdicts", "spared", "answers"}
     (xdp.place.pins / "again").unlink()
+    (xdp.place.pins / "again_tail").unlink()
 
 
 def test_a_daemon_does_not_carry_the_compiler() -> None:
