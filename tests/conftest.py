@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def xdp_session() -> Iterator[Xdp]:
 @pytest.fixture(scope="session")
 def full_session() -> Iterator[Xdp]:
     """The program with everything that there is compiled in."""
-    switches = {name: True for name in SWITCHES if name != "prefixes"}
+    switches: dict[str, Any] = {name: True for name in SWITCHES if name != "prefixes"}
     full = Xdp(replace(SPEC, **switches), f"test-full-{os.getpid()}")
     full.kernel.put_devices([1])  # what BPF_PROG_TEST_RUN says that a frame came in by
     yield full

@@ -109,7 +109,10 @@ def test_two_protocols_may_share_address_and_port() -> None:
         ),
         (HEAD + WEB + 'protocol = "any"', "'192.0.2.10:80' has a port, but protocol is \"any\"; leave the port away"),
         (HEAD + WEB + 'forward = "nat"', 'service.web.forward: \'nat\' is not known; give one of "ipip", "gue", "l2"'),
-        (HEAD + WEB + 'forward = "local"\n' + ONE % "", 'service.web.backends: a service with forward = "local" has none'),
+        (
+            HEAD + WEB + 'forward = "local"\n' + ONE % "",
+            'web.backends: a service with forward = "local" has none',
+        ),
         (HEAD + WEB + "gue_port = 0", "service.web.gue_port: 0 is out of range"),
         (HEAD + WEB + "affinity_prefix4 = 33", "service.web.affinity_prefix4: 33 is out of range; give 1 to 32"),
         (HEAD + WEB + "limits = {}", "service.web.limits: limits nothing; give packets_per_s"),
@@ -119,7 +122,10 @@ def test_two_protocols_may_share_address_and_port() -> None:
             HEAD + WEB + "limits = { packets_per_s = 1, packets_burst = 1000000 }",
             "service.web.limits.packets_burst: 1000000 is out of range; give 1 to 14400",
         ),
-        (HEAD + WEB + "limits = { packet_per_s = 1 }", "limits.packet_per_s: unknown key; did you mean `packets_per_s`?"),
+        (
+            HEAD + WEB + "limits = { packet_per_s = 1 }",
+            "packet_per_s: unknown key; did you mean `packets_per_s`?",
+        ),
         (HEAD + "mtu = 500\n" + WEB, "balancer.mtu: 500 is out of range; give 596 to 65535"),
         (HEAD + 'source4 = "10.0.0.0/8"\n' + WEB, "has more than a million addresses; give a prefix of /12 or longer"),
         ("[balancer]\ninterface = []\n" + WEB, "balancer.interface: there is none"),

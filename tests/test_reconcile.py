@@ -15,7 +15,7 @@ from xdplb.dataplane.fake import Fake
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Overrides, desire
 from xdplb.model import Backend, Config, Service, Vip
-from xdplb.reconcile import NoRoom, needed, reconcile
+from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import (
     Capacity,
     Change,
@@ -216,6 +216,19 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
             assert fake.find_service(vip) is not None
         for index in {index for word in fake.slots for index in slot_backends(word)} - {0}:
             assert index in fake.backends
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(worlds(), st.booleans()), min_size=1, max_size=6))
+def test_a_memo_changes_nothing_but_the_time_it_takes(history: list[tuple[tuple[DesiredService, ...], bool]]) -> None:
+    with_memo, without, rings = Fake(SPEC), Fake(SPEC), Rings()
+    for services, settled in history:
+        settle = [service.identity for service in services] if settled else []
+        for fake, memo in ((with_memo, rings), (without, None)):
+            fake.apply(reconcile(services, fake.tables(), SMALL, SPEC.seed, settle, memo))
+        assert with_memo.tables() == without.tables()
+        assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed, (), rings) == []
 
 
 def test_a_settled_slot_that_changes_remembers_where_it_came_from_until_it_settles() -> None:

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -248,8 +249,10 @@ def _apart(services: Sequence[Service]) -> None:
         for vip in service.vips:
             for other, name in taken.get((vip.network, vip.protocol), []):
                 exact, other_exact = not vip.last_port, not other.last_port
-                if exact == other_exact and vip.port <= (other.last_port or other.port) and (
-                    other.port <= (vip.last_port or vip.port)
+                if (
+                    exact == other_exact
+                    and vip.port <= (other.last_port or other.port)
+                    and (other.port <= (vip.last_port or vip.port))
                 ):
                     problem = f"{vip}: service {name!r} has it already"
                     if vip != other:
@@ -260,7 +263,7 @@ def _apart(services: Sequence[Service]) -> None:
     if len(wide) > MAX_NETWORKS:
         raise ConfigError("service", f"{len(wide)} networks as VIPs are too many", f"give at most {MAX_NETWORKS}")
     ordered = sorted(wide, key=lambda network: (network.version, int(network.network_address), network.prefixlen))
-    for network, after in zip(ordered, ordered[1:], strict=False):
+    for network, after in pairwise(ordered):
         if network.version == after.version and network.overlaps(after):
             problem = f"{after} of service {wide[after][1]!r} overlaps {network} of service {wide[network][1]!r}"
             raise ConfigError(f"service.{wide[after][1]}.vips", problem, "give networks that are equal or apart")

@@ -1,4 +1,4 @@
-"""Where the BPF sources are, and the constants that they and Python both know: read from `bpf/maps.h`, never repeated."""
+"""Where the BPF sources are, and the constants that they and Python both know, read from `bpf/maps.h`."""
 
 from __future__ import annotations
 

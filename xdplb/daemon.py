@@ -19,7 +19,7 @@ from typing import Any
 from xdplb import __version__, hashing, state
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
-from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of
+from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
 from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
 from xdplb.features import spec_for, vlans_of, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
@@ -66,6 +66,7 @@ class Daemon:
         self._secret = ""
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
+        self._desires: Memo = {}
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
@@ -209,7 +210,7 @@ class Daemon:
     async def _reconcile(self) -> int:
         before, known = self.services, self.kept.health
         self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops)
+        self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops, self._desires)
         _log_news(before, self.services)
         if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             self._save()

@@ -63,6 +63,8 @@ class Overrides:
 
     def apply(self, service: Service) -> Service:
         """Return the service as the operator wants it now."""
+        if service.name not in self.added and not any(name == service.name for name, _ in self.removed):
+            return service
         kept = [b for b in service.backends if (service.name, b.name) not in self.removed]
         names = {b.name for b in kept}
         kept += [b for b in self.added.get(service.name, []) if b.name not in names]
@@ -105,11 +107,45 @@ class DesiredService:
         return min((b.row.mtu for b in self.backends if b.row), default=NO_MTU)
 
 
+Memo = dict[str, tuple[list[Any], DesiredService]]  # by service: what it was made of, and what came out
+
+
 def desire(
-    config: Config, overrides: Overrides, health: Mapping[Key, Health], hops: Mapping[Address, Hop | str]
+    config: Config,
+    overrides: Overrides,
+    health: Mapping[Key, Health],
+    hops: Mapping[Address, Hop | str],
+    memo: Memo | None = None,
 ) -> tuple[DesiredService, ...]:
-    """Return the desired state. A hop that is a string says why there is none."""
-    return tuple(_service(config.balancer, overrides.apply(s), overrides, health, hops) for s in config.services)
+    """Return the desired state. A hop that is a string says why there is none.
+
+    With a memo, a service for which nothing changed is the same object as last time.
+    """
+    found = []
+    for service in (overrides.apply(s) for s in config.services):
+        made_of: list[Any] = [config.balancer, service]
+        for backend in service.backends:
+            key = (service.name, backend.name)
+            made_of += (health.get(key), hops.get(backend.address), key in overrides.draining)
+        known = memo.get(service.name) if memo else None
+        if known is None or known[0] != made_of:
+            known = made_of, _service(config.balancer, service, overrides, health, hops, _unchanged(known, made_of))
+        if memo is not None:
+            memo[service.name] = known
+        found.append(known[1])
+    return tuple(found)
+
+
+def _unchanged(known: tuple[list[Any], DesiredService] | None, made_of: list[Any]) -> dict[Backend, DesiredBackend]:
+    """Return the backends of which nothing changed."""
+    if known is None or known[0][0] is not made_of[0]:
+        return {}
+    before, now = known[0][1], made_of[1]
+    if before is not now and replace(before, backends=now.backends) != now:
+        return {}
+    facts = {backend: made_of[n : n + 3] for n, backend in zip(range(2, len(made_of), 3), now.backends, strict=True)}
+    kept = zip(range(2, len(known[0]), 3), before.backends, known[1].backends, strict=False)
+    return {backend: desired for n, backend, desired in kept if facts.get(backend) == known[0][n : n + 3]}
 
 
 def _service(
@@ -118,13 +154,14 @@ def _service(
     overrides: Overrides,
     health: Mapping[Key, Health],
     hops: Mapping[Address, Hop | str],
+    kept: Mapping[Backend, DesiredBackend],
 ) -> DesiredService:
     number = hashing.identity("service", service.name)
     if service.forward is Forward.LOCAL:
         backends: tuple[DesiredBackend, ...] = (_this_host(service),)
     else:
         backends = tuple(
-            _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
+            kept.get(b) or _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
             for b in service.backends
         )
     client = service.affinity is Affinity.CLIENT

@@ -33,8 +33,8 @@ def spec_for(
 ) -> Spec:
     """Return what must be compiled in for these services, in tables as they are if known.
 
-    `mtus` of the balancer's interfaces; `vlans`: a way to a backend has a tag of its own; `prefixes`: how many words the
-    guard's lists need in the kernel.
+    `mtus` of the balancer's interfaces; `vlans`: a way to a backend has a tag of its own; `prefixes`: how many words
+    the guard's lists need in the kernel.
     """
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}

@@ -19,7 +19,7 @@ from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError
 from xdplb.model import Mode
 from xdplb.net import Nic, read_nic, take_xdp_off
-from xdplb.reconcile import NoRoom, needed, reconcile
+from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 
 log = logging.getLogger("xdplb")
@@ -38,6 +38,7 @@ class Forwarding:
         self.place, self.interfaces, self.mode = place, dict(interfaces), mode
         self.carry: Callable[[Totals], None] = lambda totals: None
         self._kernel: Kernel | None = None
+        self._rings: Rings = {}  # as they lie in the kernel
 
     @property
     def kernel(self) -> Kernel:
@@ -111,13 +112,16 @@ class Forwarding:
     async def write(self, services: Sequence[DesiredService], wanted: Spec, settle: Collection[int]) -> list[Change]:
         """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
         await self._become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
+        rings, self._rings = self._rings, {}  # given back when all went well
         try:
-            changes = await self._changes(services, self.kernel, settle)
+            changes = await self._changes(services, self.kernel, settle, rings)
         except NoRoom as reason:
             log.info("making new tables: %s", reason)
-            await self._become(_roomier(self.kernel.spec, services), services)
-            changes = await self._changes(services, self.kernel)
+            await self._become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
+            rings = {}
+            changes = await self._changes(services, self.kernel, (), rings)
         self._apply(changes)
+        self._rings = rings
         kept = self.kernel.spec
         await self._become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
         return changes
@@ -134,11 +138,14 @@ class Forwarding:
 
     @staticmethod
     async def _changes(
-        services: Sequence[DesiredService], kernel: Kernel, settle: Collection[int] = ()
+        services: Sequence[DesiredService],
+        kernel: Kernel,
+        settle: Collection[int] = (),
+        rings: Rings | None = None,
     ) -> list[Change]:
         """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
         spec = kernel.spec
-        return await asyncio.to_thread(reconcile, services, kernel.tables(), spec.capacity, spec.seed, settle)
+        return await asyncio.to_thread(reconcile, services, kernel.tables(), spec.capacity, spec.seed, settle, rings)
 
     async def _become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
         """Swap the program, and the tables with it when their layout changes."""
@@ -149,6 +156,7 @@ class Forwarding:
         new.put_devices(list(self.interfaces.values()))
         other_tables = new.pinned.folder != old.pinned.folder
         if other_tables:  # full before the first packet sees them
+            self._rings = {}
             new.apply(await self._changes(services, new))
         attached = self.attached()
         if attached:

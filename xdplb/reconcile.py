@@ -8,14 +8,15 @@ backwards for what goes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdplb import hashing
 from xdplb.desired import DesiredService
 from xdplb.hashing import Key
 from xdplb.model import State
-from xdplb.ring import Member, build_ring
+from xdplb.ring import Member, build_ordered
 from xdplb.tables import (
     NO_BACKEND,
     Capacity,
@@ -63,14 +64,16 @@ def reconcile(
     capacity: Capacity,
     seed: int,
     settle: Collection[int] = (),
+    memo: Rings | None = None,
 ) -> list[Change]:
     """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom.
 
-    `settle` holds identities of services whose learn window is over: their slots stop moving.
+    `settle` holds identities of services whose learn window is over: their slots stop moving. With a memo, only what
+    changed since it was made is looked at; it must be thrown away when the changes were not applied.
     """
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
-    put_slots, extents = _fill_rings(services, indexes, offsets, actual, settle)
+    put_slots, extents = _fill_rings(services, indexes, offsets, actual, settle, {} if memo is None else memo)
     limits, put_limits = _place_limits(services, actual, capacity)
     rows = _wanted_rows(services, offsets, limits)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
@@ -80,6 +83,9 @@ def reconcile(
     changes += [ClearLimit(index) for index in sorted(actual.limits) if index not in limits.values()]
     changes += _free_slots(actual, extents)
     live = set(indexes.values())
+    if memo:
+        for gone in memo.keys() - {service.identity for service in services}:
+            del memo[gone]
     changes += [ClearBackend(index) for index in sorted(actual.backends) if index not in live]
     return changes
 
@@ -107,7 +113,8 @@ def _place_backends(
         if index is None and (index := next(free, None)) is None:
             raise NoRoom(f"{capacity.backends} backends")
         indexes[desired.identity] = index
-        if actual.backends.get(index) != desired.row:
+        have = actual.backends.get(index)
+        if have is not desired.row and have != desired.row:
             changes.append(PutBackend(index, desired.row, fresh))
     return indexes, changes
 
@@ -158,14 +165,29 @@ def members_of(service: DesiredService) -> list[Member]:
     ]
 
 
+@dataclass(slots=True)
+class RingMemo:
+    """A ring as it was last written: what it was made of, its places, and which of its slots are moving."""
+
+    service: DesiredService
+    extent: _Extent
+    index_of: list[int]
+    places: array[int]
+    moving: set[int]
+
+
+Rings = dict[int, RingMemo]  # by service
+
+
 def _fill_rings(
     services: Sequence[DesiredService],
     indexes: dict[int, int],
     offsets: dict[int, int],
     actual: Tables,
     settle: Collection[int],
+    memo: Rings,
 ) -> tuple[list[Change], set[range]]:
-    """Return the slots to write, a change per service, and the extents in use."""
+    """Return the slots to write, a change per service, and the extents in use; bring the memo up to date."""
     live = set(indexes.values())
     old = {r.identity: _Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
     changes: list[Change] = []
@@ -173,22 +195,41 @@ def _fill_rings(
     for service in services:
         offset = offsets[service.identity]
         extents.add(range(offset, offset + service.ring_size))
-        positions = build_ring(members_of(service), service.ring_size, service.name)
-        index_of = [indexes.get(b.identity, NO_BACKEND) for b in service.backends] + [NO_BACKEND]  # [-1]: none
-        entries = {}
         new = _Extent(offset, service.ring_size)
-        was = old.get(service.identity, new)
-        for slot, position in enumerate(positions, offset):
+        was, known = old.get(service.identity, new), memo.get(service.identity)
+        settling = service.identity in settle
+        if known and known.extent == new == was and known.service is service and not (settling and known.moving):
+            continue
+        places, order = build_ordered(members_of(service), service.ring_size, service.name)
+        index_of = [indexes.get(service.backends[i].identity, NO_BACKEND) for i in order] + [NO_BACKEND]  # [-1]: none
+        todo: Iterable[int] = range(service.ring_size)
+        moving = set(known.moving) if known else set[int]()
+        if known and known.extent == new == was and known.index_of == index_of:
+            todo = sorted(moving.union(_differences(known.places, places)))
+        entries = {}
+        for slot in todo:
             # Slots are picked by a hash's upper bits: a slot of a ring twice as large is half of one of the old.
-            have = actual.slots[was.offset + (slot - offset) * was.size // new.size]
-            wanted = index_of[position]
-            if was != new:
-                entries[slot] = _move(have, wanted, live, service.identity in settle)
-            elif have != wanted and have != (word := _move(have, wanted, live, service.identity in settle)):
-                entries[slot] = word
+            have = actual.slots[was.offset + slot * was.size // new.size]
+            wanted = index_of[places[slot]]
+            word = have if have == wanted else _move(have, wanted, live, settling)
+            if was != new or have != word:
+                entries[offset + slot] = word
+            if word >> 32:
+                moving.add(slot)
+            else:
+                moving.discard(slot)
         if entries:
             changes.append(PutSlots(service.identity, entries))
+        memo[service.identity] = RingMemo(service, new, index_of, places, moving)
     return changes, extents
+
+
+def _differences(a: array[int], b: array[int], step: int = 512) -> Iterator[int]:
+    """Yield where two arrays of one length differ; long equal stretches are passed at a glance."""
+    for at in range(0, len(a), step):
+        left, right = a[at : at + step], b[at : at + step]
+        if left != right:
+            yield from (at + n for n, (x, y) in enumerate(zip(left, right, strict=True)) if x != y)
 
 
 def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:
@@ -207,7 +248,9 @@ def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:
 def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
     """Empty the slots of rings that are no more: only then may their backends' indexes be given free."""
     changes: list[Change] = []
-    for identity, offset, size in {(r.identity, r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}:
+    for identity, offset, size in {
+        (r.identity, r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size
+    }:
         extent = range(offset, offset + size)
         if extent not in extents and (entries := {slot: NO_BACKEND for slot in extent if actual.slots[slot]}):
             changes.append(PutSlots(identity, entries))
@@ -267,9 +310,7 @@ def _wanted_rows(
 
 def _networks(services: Sequence[DesiredService], actual: Tables) -> tuple[list[Change], list[Change]]:
     """Return the networks to write and those to clear."""
-    wanted = {
-        vip.network: hashing.network_word(vip) for service in services for vip in service.vips if vip.prefix
-    }
+    wanted = {vip.network: hashing.network_word(vip) for service in services for vip in service.vips if vip.prefix}
     puts: list[Change] = [
         PutNetwork(network, word) for network, word in wanted.items() if actual.networks.get(network) != word
     ]

@@ -47,20 +47,39 @@ def build_ring(members: Sequence[Member], size: int, salt: str = "") -> array[in
 
     `size` must be a power of two. Raises ValueError otherwise.
     """
+    ring, order = build_ordered(members, size, salt)
+    return array("i", map([*order, -1].__getitem__, ring))
+
+
+def build_ordered(members: Sequence[Member], size: int, salt: str = "") -> tuple[array[int], list[int]]:
+    """Return the ring as places in an order, and the order: positions in `members` of those that have a weight.
+
+    The order changes only with the members, not with who is up; -1 everywhere as in `build_ring`.
+    """
     if size & (size - 1) or size < 1:
         raise ValueError(f"{size} slots: not a power of two")
-    weighed = sorted((i for i, m in enumerate(members) if m.weight), key=lambda i: members[i].key)
-    up = [members[i].up for i in weighed]
+    order = sorted((i for i, m in enumerate(members) if m.weight), key=lambda i: members[i].key)
+    up = [members[i].up for i in order]
     if not any(up):
-        return array("i", [-1]) * size
-    ring: Sequence[int] = _base(tuple((members[i].key, members[i].weight) for i in weighed), size, salt)
+        return array("i", [-1]) * size, order
+    key = tuple((members[i].key, members[i].weight) for i in order)
+    ring = _base(key, size, salt)
     if not all(up):
-        ring = _replace_down(ring, [members[i] for i in weighed], size, salt)
-    return array("i", [weighed[i] for i in ring])
+        ring = _replace_down(ring, _slots_of(key, size, salt), [members[i] for i in order], size, salt)
+    return ring, order
 
 
-@lru_cache(maxsize=256)
-def _base(members: tuple[tuple[str, int], ...], size: int, salt: str) -> Sequence[int]:
+@lru_cache(maxsize=2048)
+def _slots_of(members: tuple[tuple[str, int], ...], size: int, salt: str) -> Sequence[array[int]]:
+    """Return each owner's slots in the base ring."""
+    slots = [array("I") for _ in members]
+    for slot, owner in enumerate(_base(members, size, salt)):
+        slots[owner].append(slot)
+    return slots
+
+
+@lru_cache(maxsize=2048)
+def _base(members: tuple[tuple[str, int], ...], size: int, salt: str) -> array[int]:
     """Return the owner of each slot, all (key, weight) being up. Kept, since who is up changes most often."""
     ring = [-1] * size
     mask = size - 1
@@ -89,10 +108,12 @@ def _turns(weights: Sequence[int], phase: Sequence[float]) -> Iterator[int]:
         heapreplace(due, (time + 1 / weights[number], number))
 
 
-def _replace_down(base: Sequence[int], members: Sequence[Member], size: int, salt: str) -> list[int]:
+def _replace_down(
+    base: array[int], slots: Sequence[array[int]], members: Sequence[Member], size: int, salt: str
+) -> array[int]:
     """Give each slot of a backend that is not up to one that is."""
-    up, ring = [member.up for member in members], list(base)
-    left = [slot for slot, owner in enumerate(base) if not up[owner]]
+    up, ring = [member.up for member in members], base[:]
+    left = [slot for owner, its in enumerate(slots) if not up[owner] for slot in its]
     shift = 32 - (size - 1).bit_length()
     for turn in range(DRAWS):
         if not left:

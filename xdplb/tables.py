@@ -200,15 +200,7 @@ class ClearBackend:
 
 
 Change: TypeAlias = (
-    PutBackend
-    | PutSlots
-    | PutLimit
-    | PutService
-    | PutNetwork
-    | ClearNetwork
-    | ClearService
-    | ClearLimit
-    | ClearBackend
+    PutBackend | PutSlots | PutLimit | PutService | PutNetwork | ClearNetwork | ClearService | ClearLimit | ClearBackend
 )
 
 

@@ -16,7 +16,20 @@ from tools.lab.stand import Stand
 from xdplb.admin.server import take_socket
 from xdplb.errors import ConfigError, RefusedError
 
-STATUS = {"version", "name", "pid", "now", "started", "config", "interface", "reconcile", "start", "warnings"}
+STATUS = {
+    "version",
+    "name",
+    "pid",
+    "now",
+    "started",
+    "config",
+    "interface",
+    "interfaces",
+    "spared",
+    "reconcile",
+    "start",
+    "warnings",
+}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
 INTERFACE |= {"compiled", "map_bytes"}

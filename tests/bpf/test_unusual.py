@@ -1,4 +1,4 @@
-"""What is not TCP or UDP right behind a plain IP header: options, extension headers, fragments, ICMP, the end of the way."""
+"""What is not TCP or UDP behind a plain IP header: options, extension headers, fragments, ICMP, the end of the way."""
 
 from __future__ import annotations
 
@@ -277,7 +277,9 @@ def test_answers_are_limited(xdp: Xdp) -> None:
 def test_ttl_becomes_one_less_and_the_checksum_with_it(xdp: Xdp, vip: str) -> None:
     xdp.serve(config(service(backends=BACKENDS4)))
     for number in range(300):
-        fields = {"hlim": 2 + number % 254} if ":" in vip else {"ttl": 2 + number % 254, "id": number * 217 % 65536}
+        fields: dict[str, Any] = (
+            {"hlim": 2 + number % 254} if ":" in vip else {"ttl": 2 + number % 254, "id": number * 217 % 65536}
+        )
         sent = tcp(number + 1000, vip, **fields)
         inner = xdp.run(sent)[1][IP].payload
         assert rebuilt(inner) == bytes(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,23 +15,32 @@ from xdplb.dataplane.loader import Place
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    place = Place(f"test-bench-{os.getpid()}")
-    place.make()
+def places() -> Iterator[Callable[[str], Place]]:
+    made: list[Place] = []
+
+    def place(name: str) -> Place:
+        made.append(Place(f"test-bench-{os.getpid()}-{name}"))
+        made[-1].make()
+        return made[-1]
+
     yield place
-    place.remove()
+    for each in made:
+        each.remove()
 
 
-def test_every_turn_is_proven_to_encapsulate(place: Place) -> None:
-    with drivers(place) as driver, subjects(place, copies=1) as (stubs, measured):
+@pytest.mark.root
+def test_every_turn_is_proven_to_do_what_it_is_timed_for(places: Callable[[str], Place]) -> None:
+    with drivers(places("driver")) as driver, subjects(places, copies=1) as (stubs, measured):
         for subject in [*stubs.values(), *measured]:
-            sent = frame(subject.family, syn=False)
-            assert driver[subject.family].time(subject.fds[0], sent, 100, 1000, subject.grows) > 0
-            with pytest.raises(NotProven):
-                driver[subject.family].time(subject.fds[0], sent, 100, 1000, subject.grows + 1)
+            sent, fd = frame(subject.family, syn=False), subject.fds[0]
+            action, vips = subject.action, subject.vips
+            assert driver[subject.family].time(fd, sent, 100, 1000, subject.grows, action, vips) > 0
+            for grows, wanted in ((subject.grows + 1, action), (subject.grows, action + 1)):
+                with pytest.raises(NotProven):
+                    driver[subject.family].time(fd, sent, 100, 1000, grows, wanted, vips)
         calls = {subject.name: inspect(subject.fds[0]).calls for subject in measured}
     assert calls["floor2"] == {"bpf_xdp_adjust_head": 1}
-    assert calls["IPv4"]["bpf_xdp_adjust_head"] == 1
+    assert calls["IPv4 in IPv4"]["bpf_xdp_adjust_head"] == 1
 
 
 def test_disturbed_measurements_are_left_out() -> None:

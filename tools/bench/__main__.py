@@ -35,32 +35,40 @@ from tools.bench.subjects import subjects
 from xdplb.dataplane.loader import Place
 from xdplb.errors import KernelError
 
-LOADS = [Load("1 flow", 1), Load("1k flows", 1_000), Load("100k flows", 100_000)]
-MILLION, FLOOD = Load("1M flows", 1_000_000), Load("SYN flood", (1 << 32) - 1, syn=True)
+EVERY = (1 << 32) - 1
+LOADS = [
+    *(Load("1 flow", 1), Load("1k flows", 1_000), Load("100k flows", 100_000), Load("1M flows", 1_000_000)),
+    *(Load("SYN flood", EVERY, syn=True), Load("ACK flood", EVERY)),
+]
 
 
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="tools.bench", description="Net ns per packet, beside two floors.")
-    parser.add_argument("--full", action="store_true", help="with a million flows, too")
+    parser.add_argument("--only", default="", metavar="TEXT", help="measure only what has this in its name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
-    parser.add_argument("--repeat", type=int, default=9, metavar="N", help="undisturbed repetitions (default 9)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="undisturbed repetitions (default 5)")
     parser.add_argument("--turns", type=int, default=500_000, metavar="N", help="packets in each (default 500000)")
     return parser.parse_args()
 
 
 def run(wanted: argparse.Namespace) -> tuple[Results, dict[str, Inspection]]:
     """Load, measure, inspect; leave nothing behind. Raises KernelError and NotProven."""
-    loads = [*LOADS, *([MILLION] if wanted.full else []), FLOOD]
-    place = Place(f"bench-{os.getpid()}")
+    made: list[Place] = []
+
+    def place(name: str) -> Place:
+        made.append(Place(f"bench-{os.getpid()}-{name}"))
+        made[-1].make()
+        return made[-1]
+
     try:
-        place.make()
-        with drivers(place) as driver, subjects(place) as (stubs, measured):
+        with drivers(place("driver")) as driver, subjects(place, only=wanted.only) as (stubs, measured):
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # CPU 0 has more of the machine's interrupts
-            results = Bench(driver, stubs, measured, wanted.turns).measure(loads, wanted.repeat)
+            results = Bench(driver, stubs, measured, wanted.turns).measure(LOADS, wanted.repeat)
             return results, {subject.name: inspect(subject.fds[0]) for subject in measured}
     finally:
-        place.remove()
+        for each in made:
+            each.remove()
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ struct state {
 	__u64 frame_bytes; /* as the frame came in */
 	__u64 grown_bytes; /* what had to be taken off, over all turns: the proof of encapsulation */
 	__u64 turns;
+	__u64 first_vip; /* the lowest 4 bytes of its address, host order */
+	__u64 vips; /* so many addresses from there on are sent to */
 };
 
 BPF_TABLE_PINNED("array", __u32, struct state, state, 1, PIN_DIR "/state", BPF_F_MMAPABLE);
@@ -28,14 +30,26 @@ static __always_inline __u32 draw_flow(struct state *s)
 /* Stores are as wide as the loads of a program that reads addresses and ports, or its loads would wait for them: frames
  * from a NIC have been written long ago.
  */
-static __always_inline void write_flow(void *frame, __u32 flow)
+static __always_inline void write_flow(const struct state *s, void *frame, __u32 flow)
 {
 	__u64 *source = frame + (FAMILY == 4 ? 26 : 30); /* with the destination, or the lower half */
 	__u32 *ports = frame + (FAMILY == 4 ? 34 : 54);
 	__u64 number = flow * 2654435761U; /* odd: another flow is another address */
+	__u64 vip = bpf_htonl(s->first_vip + (number * s->vips >> 32));
 
-	*source = (FAMILY == 4 ? *source >> 32 << 32 : 0) | number;
+	*source = FAMILY == 4 ? vip << 32 | number : number << 32;
+	if (FAMILY == 6)
+		*(__u64 *)(frame + 46) = vip << 32;
 	*ports = *ports >> 16 << 16 | (1024 + (flow & 0x7fff));
+}
+
+/* The program is a hop, and takes one off the time to live each turn. */
+static __always_inline void write_ttl(void *frame)
+{
+	if (FAMILY == 4)
+		*(__u32 *)(frame + 22) = 64 | IPPROTO_TCP << 8;
+	else
+		*(__u32 *)(frame + 18) = bpf_htons(20) | IPPROTO_TCP << 16 | 64 << 24;
 }
 
 int driver(struct xdp_md *ctx)
@@ -62,7 +76,8 @@ int driver(struct xdp_md *ctx)
 		0x0002020000000002ULL; /* 02:00:00:00:02:02 02:00:00:00:00:01, which nobody looks at */
 	*(__u32 *)(frame + 8) = 0x01000000;
 	*(__u16 *)(frame + 12) = FAMILY == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-	write_flow(frame, draw_flow(s));
+	write_ttl(frame);
+	write_flow(s, frame, draw_flow(s));
 	programs.call(ctx, 0);
 	return XDP_ABORTED;
 }

@@ -33,6 +33,7 @@ class Driver:
 
     def __init__(self, place: Place, family: int) -> None:
         """Compile and load. Raises KernelError."""
+        self._family = family
         pinned = obtain(place, request("driver.c", "driver", FAMILY=family))
         self._fd = syscall.get(pinned.program)
         self._programs = syscall.get(pinned.folder / "programs")
@@ -46,17 +47,22 @@ class Driver:
         os.close(self._programs)
         os.close(self._fd)
 
-    def time(self, program: int, frame: bytes, flows: int, turns: int, grows: int) -> float:
-        """Return the ns of a turn, driver included, with each frame of any one of `flows` flows.
+    def time(
+        self, program: int, frame: bytes, flows: int, turns: int, grows: int, action: int = XDP_TX, vips: int = 1
+    ) -> float:
+        """Return the ns of a turn, driver included, with each frame of any one of `flows` flows, to so many VIPs.
 
-        Every turn must send the frame back, longer by `grows` bytes. Raises NotProven.
+        Every turn's frame must have grown by `grows` bytes, and the last turn end in `action`. Raises NotProven.
         """
         syscall.update(self._programs, bytes(4), program.to_bytes(4, "little"))
-        self._run(frame, flows, max(turns // WARM_SHARE, 1), grows)
-        return self._run(frame, flows, turns, grows) / turns
+        self._state.vips = vips
+        self._run(frame, flows, max(turns // WARM_SHARE, 1), grows, action)
+        return self._run(frame, flows, turns, grows, action) / turns
 
-    def _run(self, frame: bytes, flows: int, turns: int, grows: int) -> int:
+    def _run(self, frame: bytes, flows: int, turns: int, grows: int, wanted: int) -> int:
         state = self._state
+        end = 34 if self._family == 4 else 54
+        state.first_vip = int.from_bytes(frame[end - 4 : end], "big")
         state.flows, state.frame_bytes, state.turns, state.grown_bytes = flows, len(frame), 0, 0
         # This thread's own time: the call waits for other CPUs (RCU), and other processes want this one too. What the
         # kernel says itself is rounded to whole ns.
@@ -64,7 +70,7 @@ class Driver:
         action, left, _ = syscall.test_run(self._fd, frame, turns)
         took_ns = time.thread_time_ns() - began_ns
         grown = state.grown_bytes + len(left) - len(frame)  # the last turn's is still on
-        if (action, state.turns, grown) != (XDP_TX, turns, turns * grows):
+        if (action, state.turns, grown) != (wanted, turns, turns * grows):
             raise NotProven(f"action {action}, {state.turns} of {turns} turns, grown {grown}, not {turns * grows}")
         return took_ns
 

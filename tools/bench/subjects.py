@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from tools.bench.driver import request
+from tools.bench.driver import XDP_TX, request
 from xdplb.dataplane import syscall
 from xdplb.dataplane.kernel import Kernel, request_for
 from xdplb.dataplane.loader import Place, Request, obtain
-from xdplb.dataplane.plane import Spec
 from xdplb.desired import Hop, Overrides, desire
-from xdplb.model import Address, Backend, Balancer, Config, Service, Vip
-from xdplb.reconcile import reconcile
-from xdplb.tables import Capacity
+from xdplb.features import spec_for
+from xdplb.model import Address, Backend, Balancer, Config, Forward, Limits, Rate, Service, Vip
+from xdplb.reconcile import needed, reconcile
+from xdplb.tables import PutSlots, Way, slot_backends, slot_word
 
 BACKENDS = 100
 COPIES = 3  # of each program: where its code happens to lie costs or saves a ns or two
@@ -24,17 +24,37 @@ SEED, HASH_KEY = 0x9E3779B97F4A7C15, 0x0F1E2D3C4B5A6978
 OWN_MAC, NEXT_MAC = bytes.fromhex("020000000202"), bytes.fromhex("020000000303")
 VIPS: dict[int, Address] = {4: IPv4Address("192.0.2.10"), 6: IPv6Address("2001:db8::10")}
 SOURCES: dict[int, Address] = {4: IPv4Address("10.0.2.2"), 6: IPv6Address("fd00:2::2")}
-OUTER_BYTES = {4: 20, 6: 40}
+XDP_PASS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One program, loaded several times: fed with frames of `family`, it sends them back longer by `grows` bytes."""
+    """One program, loaded several times: fed with frames of `family` to so many VIPs, it ends them in `action`.
+
+    They are longer by `grows` bytes then. `slower`: by how much fewer turns are enough.
+    """
 
     name: str
     family: int
     grows: int
     fds: tuple[int, ...]
+    action: int = XDP_TX
+    vips: int = 1
+    slower: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A configuration to measure; `sent` is the family of the frames, `vips` how many services share the load."""
+
+    name: str
+    sent: int
+    config: Config
+    way: Way
+    vips: int = 1
+    moving: bool = False
+    stranger: bool = False
+    slower: int = 1
 
 
 def frame(family: int, syn: bool) -> bytes:
@@ -48,48 +68,84 @@ def frame(family: int, syn: bool) -> bytes:
     return (ethernet + network + tcp).ljust(60, b"\0")
 
 
-def service(family: int) -> Service:
-    """Return a service with one VIP and its backends, all of one family, and no check."""
-    first: Address = IPv4Address("10.0.11.2") if family == 4 else IPv6Address("fd00:b::2")
-    backends = tuple(Backend(f"b{n}", first + n) for n in range(BACKENDS))
-    return Service(f"web{family}", (Vip(VIPS[family], 80),), backends)
+def service(vip: int, backend: int, number: int = 0, backends: int = BACKENDS, **fields: object) -> Service:
+    """Return a service with one VIP of one family and backends of one family, and no check."""
+    first: Address = IPv4Address("10.0.11.2") if backend == 4 else IPv6Address("fd00:b::2")
+    among = tuple(Backend(f"b{n}", first + n + number * backends) for n in range(backends))
+    return Service(f"web{number}", (Vip(VIPS[vip] + number, 80),), among, **fields)  # type: ignore[arg-type]
 
 
-def fill(kernel: Kernel) -> None:
-    """Fill the tables as the daemon does for a service of each family."""
-    services = tuple(service(family) for family in (4, 6))
-    hops = {b.address: Hop(2, OWN_MAC, NEXT_MAC, SOURCES[b.address.version]) for s in services for b in s.backends}
-    desired = desire(Config(Balancer("eth0"), services), Overrides(), {}, dict(hops))
-    kernel.apply(reconcile(desired, kernel.tables(), kernel.spec.capacity, kernel.spec.seed))
+def cases() -> Iterator[Case]:
+    """Yield what is measured, each with what its configuration alone compiles in."""
+
+    def config(*services: Service) -> Config:
+        return Config(Balancer(("eth0",)), services)
+
+    yield Case("IPv4 in IPv4", 4, config(service(4, 4)), Way.IPIP4)
+    yield Case("IPv6 in IPv6", 6, config(service(6, 6)), Way.IPIP6)
+    both = config(service(4, 4), replace(service(6, 6), name="six"))
+    yield Case("IPv4 in IPv4, of both", 4, both, Way.IPIP4)
+    yield Case("IPv6 in IPv6, of both", 6, both, Way.IPIP6)
+    yield Case("IPv4, L2 DSR", 4, config(service(4, 4, forward=Forward.L2)), Way.L2)
+    yield Case("IPv4, GUE", 4, config(service(4, 4, forward=Forward.GUE)), Way.GUE4)
+    yield Case("IPv6, GUE", 6, config(service(6, 6, forward=Forward.GUE)), Way.GUE6)
+    yield Case("IPv4, VLAN", 4, Config(Balancer(("eth0",), vlan=True), (service(4, 4),)), Way.IPIP4)
+    for number in (100, 1000):
+        many = config(*(service(4, 4, n, 10) for n in range(number)))
+        yield Case(f"{number:,} services", 4, many, Way.IPIP4, vips=number)
+    limits = Limits(packets=Rate(1_000_000, 1_000_000), connections=Rate(1_000_000, 1_000_000))
+    guarded = replace(config(service(4, 4, limits=limits)))
+    yield Case("rate limit", 4, guarded, Way.IPIP4, slower=2)
+    yield Case("every slot moving", 4, config(service(4, 4)), Way.IPIP4, moving=True, slower=2)
+    yield Case("no VIP", 4, config(service(4, 4, 77)), Way.IPIP4, stranger=True)
 
 
-def balancers(place: Place) -> dict[str, tuple[int, Request]]:
-    """Return what the daemon orders for IPv4, for IPv6 and for both, as (family to send, order) by name."""
-    spec = Spec(vip4=True, vip6=True, outer4=True, outer6=True, capacity=Capacity(), seed=SEED, hash_key=HASH_KEY)
-    with closing(Kernel(place, spec)) as kernel:
-        fill(kernel)
-    both = request_for(spec)
-    four = request_for(replace(spec, vip6=False, outer6=False))
-    six = request_for(replace(spec, vip4=False, outer4=False))
-    return {"IPv4": (4, four), "IPv6": (6, six), "IPv4 (of both)": (4, both), "IPv6 (of both)": (6, both)}
+def prepare(place: Place, case: Case) -> Request:
+    """Fill tables as the daemon does for this configuration; return the order for the program that goes with them."""
+    hops = {
+        b.address: Hop(2, OWN_MAC, NEXT_MAC, SOURCES[b.address.version], 9000)
+        for s in case.config.services
+        for b in s.backends
+    }
+    desired = desire(case.config, Overrides(), {}, dict(hops))
+    spec = spec_for(case.config, case.config.services, HASH_KEY, None, SEED)
+    spec = replace(spec, capacity=spec.capacity.union(needed(desired)))
+    kernel = Kernel(place, spec)
+    kernel.apply(reconcile(desired, kernel.tables(), spec.capacity, spec.seed))
+    if case.moving:
+        words = {
+            slot: slot_word(slot_backends(word)[0], slot_backends(word)[0] % BACKENDS + 1)
+            for slot, word in enumerate(kernel.tables().slots)
+            if word
+        }
+        kernel.apply([PutSlots(desired[0].identity, words)])
+    kernel.close()
+    return request_for(spec)
 
 
 @contextmanager
-def subjects(place: Place, copies: int = COPIES) -> Iterator[tuple[dict[int, Subject], list[Subject]]]:
-    """Load everything: the stub of each family, and what is measured."""
+def subjects(
+    places: Callable[[str], Place], copies: int = COPIES, only: str = ""
+) -> Iterator[tuple[dict[int, Subject], list[Subject]]]:
+    """Load everything: the stub of each family, and what is measured; each case in a place of its own."""
     with ExitStack() as stack:
 
-        def load(name: str, family: int, grows: int, order: Request) -> Subject:
+        def load(place: Place, order: Request) -> tuple[int, ...]:
             fds = []
             for copy in range(copies):
                 another = replace(order, defines={**order.defines, "COPY": copy})  # or it would be adopted
                 fds.append(syscall.get(obtain(place, another).program))
                 stack.callback(os.close, fds[-1])
-            return Subject(name, family, grows, tuple(fds))
+            return tuple(fds)
 
-        stub, floor, floor2 = (request("floors.c", "floors", FLOOR=number) for number in range(3))
-        stubs = {family: load("stub", family, 0, stub) for family in (4, 6)}
-        measured = [load("floor", 4, 0, floor), load("floor2", 4, OUTER_BYTES[4], floor2)]
-        for name, (family, order) in balancers(place).items():
-            measured.append(load(name, family, OUTER_BYTES[family], order))
+        floors = places("floors")
+        stub, floor, floor2 = (load(floors, request("floors.c", "floors", FLOOR=number)) for number in range(3))
+        stubs = {family: Subject("stub", family, 0, stub) for family in (4, 6)}
+        measured = [Subject("floor", 4, 0, floor), Subject("floor2", 4, 20, floor2)]
+        for number, case in enumerate(case for case in cases() if only in case.name):
+            place = places(f"case{number}")
+            order = prepare(place, case)
+            action, grows = (XDP_PASS, 0) if case.stranger else (XDP_TX, case.way.overhead)
+            fds = load(place, order)
+            measured.append(Subject(case.name, case.sent, grows, fds, action, case.vips, case.slower))
         yield stubs, measured

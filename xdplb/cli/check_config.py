@@ -16,7 +16,9 @@ def check_config(config: Path) -> None:
 
     checked = read_config(config)
     backends = sum(len(service.backends) for service in checked.services)
-    click.echo(f"{config}: {len(checked.services)} services, {backends} backends, on {', '.join(checked.balancer.interfaces)}")
+    click.echo(
+        f"{config}: {len(checked.services)} services, {backends} backends, on {', '.join(checked.balancer.interfaces)}"
+    )
     for name in checked.balancer.interfaces:
         if name not in {there for _, there in socket.if_nameindex()}:
             click.echo(f"note: this machine has no interface {name!r}", err=True)

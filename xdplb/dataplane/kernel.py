@@ -49,6 +49,7 @@ def request_for(spec: Spec) -> Request:
     contract = ("maps.h", "rows.h")
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
+
 _MAPPED = ("services", "ranges", "slots", "backends", "identities", "limits", "clients")
 
 
@@ -68,7 +69,7 @@ class Kernel:
         self._backends: Any = self._rows("backends")
         self._limits: Any = self._rows("limits")
         self._slots, self._identities = (memoryview(self._mapped[name]).cast("Q") for name in ("slots", "identities"))
-        self._network_words = self._read_networks()
+        self._known = self._read()
 
     def _map(self, name: str) -> mmap.mmap:
         size = ctypes.sizeof(self._leaf[name]) * self.pinned.maps[name]["entries"]
@@ -100,12 +101,17 @@ class Kernel:
 
     def tables(self) -> Tables:
         """Return the rows in use, and a live view of the slots."""
+        known = self._known
+        return Tables(dict(known.services), dict(known.backends), self._slots, dict(known.limits), dict(known.networks))
+
+    def _read(self) -> Tables:
+        """Read all rows once: from then on nobody but us writes them."""
         return Tables(
             {n: self._read_service(n, row) for n, row in enumerate(self._services) if row.port_and_protocol},
             {n: _read_backend(self._backends[n], name) for n, name in enumerate(self._identities) if name},
             self._slots,
             {n: _read_limit(row) for n, row in enumerate(self._limits) if row.identity},
-            dict(self._network_words),
+            self._read_networks(),
         )
 
     def apply(self, changes: Sequence[Change]) -> int:
@@ -113,12 +119,14 @@ class Kernel:
         return sum(self._apply(change) for change in changes)
 
     def _apply(self, change: Change) -> int:
+        known = self._known
         match change:
             case PutBackend(index, row, fresh):
                 if fresh:
                     self._zero("traffic", index)
                 self._backends[index] = self._backend_leaf(row)
                 self._identities[index] = row.identity
+                known.backends[index] = row
             case PutSlots(_, entries):
                 slots = self._slots
                 for slot, word in entries.items():
@@ -126,22 +134,27 @@ class Kernel:
                 return len(entries)
             case PutLimit(index, row):
                 self._put_limit(index, row)
+                known.limits[index] = row
             case PutService(number, row):
                 self._put_service(number, row)
+                known.services[number] = row
             case PutNetwork(network, word):
                 syscall.update(self._fds["networks"], _prefix_key(network), word.to_bytes(8, "little"))
-                self._network_words[network] = word
+                known.networks[network] = word
             case ClearNetwork(network):
                 syscall.delete(self._fds["networks"], _prefix_key(network))
-                del self._network_words[network]
+                del known.networks[network]
             case ClearService(number):
                 self._services[number].port_and_protocol = 0
+                del known.services[number]
             case ClearLimit(index):
                 self._limits[index].identity = 0
+                del known.limits[index]
             case ClearBackend(index):
                 # The rest stays: a packet that read its slot a moment ago still finds its way.
                 self._backends[index].up = 0
                 self._identities[index] = 0
+                del known.backends[index]
         return 1
 
     def _put_service(self, number: int, row: ServiceRow) -> None:
@@ -196,8 +209,7 @@ class Kernel:
     def _read_networks(self) -> dict[Network, int]:
         fd = self._fds["networks"]
         return {
-            _prefix_network(key): int.from_bytes(syscall.lookup(fd, key, 8), "little")
-            for key in syscall.keys(fd, 20)
+            _prefix_network(key): int.from_bytes(syscall.lookup(fd, key, 8), "little") for key in syscall.keys(fd, 20)
         }
 
     def put_devices(self, indexes: Sequence[int]) -> None:
@@ -219,10 +231,10 @@ class Kernel:
 
     def traffic(self) -> dict[int, Traffic]:
         """Return what was sent to each backend, by identity, summed over the CPUs."""
-        in_use = [(n, identity) for n, identity in enumerate(self._identities) if identity]
+        in_use = [(index, row.identity) for index, row in self._known.backends.items()]
         if not in_use:
             return {}
-        words = self._per_cpu_words("traffic", in_use[-1][0] + 1)
+        words = self._per_cpu_words("traffic", max(self._known.backends) + 1)
         width = ctypes.sizeof(self._leaf["traffic"]) // 8
         stride = width * self._cpus
         return {

@@ -129,9 +129,8 @@ class MapShape:
 class Program:
     """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each.
 
-    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had to
-    look at (0 before Linux 5.16). `run_ns` and `runs` grow only while
-    somebody holds `enable_stats`.
+    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had
+    to look at (0 before Linux 5.16). `run_ns` and `runs` grow only while somebody holds `enable_stats`.
     """
 
     id: int
