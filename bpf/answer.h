@@ -34,7 +34,7 @@ static __always_inline bool may_tell(const void *frame, const struct packet *p)
 	if (p->kind != ORDINARY || *(const __u8 *)frame & 1)
 		return false;
 	if (is6(p))
-		return first6 != 0xff && (p->flow.source.high || p->flow.source.low > 1ULL << 56);
+		return first6 != 0xff && (p->flow.source.high || p->flow.source.low & ~(1ULL << 56));
 	return first4 != 0 && first4 != 127 && first4 < 224;
 }
 

@@ -6,7 +6,7 @@
  * computation, and Python writes a row through mmap. A row's 64-byte copy is not atomic; so a row is complete before
  * anything points at it, and the pointing word (a slot, a row's key) is one aligned store.
  *
- * Sizes are constants of the compilation (-D): ROWS_BITS, SLOTS, BACKENDS, LIMITS, CLIENTS, SPANS, and PIN_DIR, where
+ * Sizes are constants of the compilation (-D): ROWS_BITS, SLOTS, BACKENDS, LIMITS, FLOWS, CLIENTS, SPANS, and PIN_DIR, where
  * maps live.
  */
 #pragma once
@@ -105,6 +105,14 @@ struct limit {
 	__u64 identity; /* of the service */
 };
 
+#define FLOWS_IN_LINE 7
+
+/* Flows of moving slots and the backends that they were given, a cache line of them: see steer.h. */
+struct flows {
+	__u64 next; /* where the next one goes: over the oldest */
+	__u64 flow[FLOWS_IN_LINE]; /* 48 bits that tell it from others, 16 of the backend's index; 0: free */
+};
+
 #define ACCOUNTS 8
 #define ACCOUNT_OF_PACKETS 1
 #define ACCOUNT_OF_CONNECTIONS 2
@@ -169,7 +177,7 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/b
 BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("lru_hash", __u64, __u32, born, 1 << 16, PIN_DIR "/born"); /* fingerprint -> backend */
+BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("lru_hash", struct datagram, __u64, fragments, 1 << 14, PIN_DIR "/fragments"); /* -> ports */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answers, 1, PIN_DIR "/answers"); /* when they are paid off */
 BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, 64); /* -> ifindex */

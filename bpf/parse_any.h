@@ -88,7 +88,7 @@ static __always_inline int take_quoted(const void *transport, const void *end_of
 		__u32 ports = *(const __u32 *)transport;
 
 		p->flow.ports = ports >> 16 | (__u64)(ports & 0xffff) << 16;
-	} else if (!USE_ANY) {
+	} else if (!USE_ANY || !protocol) { /* 0: see is_plain */
 		return END(passed_icmp, XDP_PASS);
 	}
 	p->kind = ICMP_ERROR;

@@ -9,23 +9,64 @@
 #include "packet.h"
 #include "transport.h"
 
+/* Where a flow's line is, and in the upper 48 bits what tells it from the others there: as `flow_name` in
+ * xdplb/hashing.py.
+ */
+static __always_inline __u64 name_flow(const struct packet *p, __u32 *line)
+{
+	__u64 hash = mix(p->hash, p->service->identity);
+
+	*line = (hash >> 32) * FLOWS >> 32;
+	return hash * 0xd6e8feb86659fd93ULL & ~0xffffULL;
+}
+
+/* The flow's word in its line, and its place; 0: it is not there. Without branches: see negative(). */
+static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u64 *place)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int i = 0; i < FLOWS_IN_LINE; i++) {
+		__u64 flow = line->flow[i];
+		__u64 same = negative((__s64)((flow ^ name) >> 16) - 1);
+
+		found |= flow & same;
+		*place |= i & same;
+	}
+	return found;
+}
+
+/* Remember a flow's backend; without a lock: of two CPUs that write to one line at once, one may be forgotten. */
+static __always_inline void keep_in(struct flows *line, __u64 name, __u64 found, __u64 place, __u64 backend)
+{
+	if (!found) {
+		place = line->next;
+		line->next = place + 1 < FLOWS_IN_LINE ? place + 1 : 0;
+	}
+	if (place < FLOWS_IN_LINE)
+		line->flow[place] = name | backend;
+}
+
 /* A moving slot changed its backend not long ago. A new flow (SYN) goes to the new one, and that is remembered; any
  * other packet goes where its flow was remembered, or else where the slot's flows went before. A backend that is down
  * keeps nothing. So no flow of a live backend breaks, as long as the slot is moving.
  */
 static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u32 previous)
 {
-	__u64 fingerprint = p->hash ^ p->service->identity;
-	__u32 kept = previous;
+	__u32 line_index, kept = previous;
+	__u64 name = name_flow(p, &line_index), place = 0;
+	struct flows *line = flows.lookup(&line_index);
+
+	if (!line)
+		return index;
+	__u64 found = find_flow(line, name, &place);
 
 	if (opens(p)) {
-		born.update(&fingerprint, &index);
+		keep_in(line, name, found, place, index);
 		return index;
 	}
-	__u32 *remembered = born.lookup(&fingerprint);
-
-	if (remembered)
-		kept = *remembered;
+	if (found)
+		kept = found & 0xffff;
 	const struct backend *backend = backends.lookup(&kept);
 
 	return backend && backend->up ? kept : index;

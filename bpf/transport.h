@@ -41,11 +41,13 @@ static __always_inline __be16 read_tags(const void *frame, struct packet *p)
 	return (outer & ~one) | (inner & one & ~two) | (*(const __u16 *)(frame + 20) & two);
 }
 
-/* Whether a protocol without ports that we know may be anybody's: IPv6's extension headers and ICMP are not. */
+/* Whether a protocol without ports that we know may be anybody's: IPv6's extension headers and ICMP are not. Nor is 0,
+ * in IPv4: without ports, it would ask for the word 0, which is an empty row's.
+ */
 static __always_inline bool is_plain(__u64 protocol, bool six)
 {
 	if (!six)
-		return protocol != IPPROTO_ICMP;
+		return protocol != IPPROTO_ICMP && protocol;
 	return protocol != IPPROTO_ICMPV6 && protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING &&
 	       protocol != IPPROTO_FRAGMENT && protocol != IPPROTO_AH && protocol != IPPROTO_DSTOPTS;
 }

@@ -97,6 +97,12 @@ def hash_client(source: tuple[int, int], mask: tuple[int, int], key: int) -> int
     return _mix(_mix(key, source[0] & mask[0]), source[1] & mask[1]) * _OTHER & _MASK
 
 
+def flow_name(flow_hash: int, service: int, lines: int) -> tuple[int, int]:
+    """Return in which line of `flows` a flow of a moving slot is kept, and the 48 bits that name it there."""
+    value = _mix(flow_hash, service)
+    return (value >> 32) * lines >> 32, (value * _OTHER & _MASK) >> 16
+
+
 def hash_account(source: tuple[int, int], version: int, mask: tuple[int, int], limit: int, what: int, key: int) -> int:
     """Return the 64-bit hash of a client's account: words of its address, family, mask, and whose limit of what."""
     value = _mix(key ^ what, limit)

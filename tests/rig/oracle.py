@@ -1,141 +1,265 @@
-"""The packet's way in plain Python: what must happen to a frame, written from RFCs and docs, not from the C.
+"""The packet's way in plain Python, written from docs/packets.md: what the XDP program must do, and what it remembers.
 
-It grows with each stage of `bpf/`. It reads the same tables as the program, and answers with the action, the frame
-that leaves, and what is counted. Written to be obviously right, not fast.
+Reading and writing of frames are in `reading` and `writing`; here is what lies between: sections 2 to 5. Everything that
+does not depend on the packet is prepared once for each configuration. Time stands still: elapsed time must not matter
+to who compares.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from tests.rig import writing
+from tests.rig.reading import Kind, Packet, Reader
 from tests.rig.xdp import Action
 from xdplb import hashing
 from xdplb.dataplane.plane import Spec
-from xdplb.model import Address, Protocol, Vip
-from xdplb.tables import NO_BACKEND, BackendRow, ServiceRow, Tables
+from xdplb.desired import DesiredService
+from xdplb.hashing import mapped
+from xdplb.model import Protocol
+from xdplb.tables import LimitRow, ServiceRow, Tables, Way, slot_backends
 
-IPIP, IPV6_IN_IP = 4, 41
-PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+NOT_LISTED, BLOCKED, ALLOWED = 0, 1, 2  # what the lists say of a sender
+ANSWERS_AT_ONCE = 64
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _OTHER = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+
+Account = tuple[str, int, int, int]  # what is limited, whose limit, family of the client, its bits
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What must happen: the action, the frame, and either a reason or the backend that the frame is counted for."""
+class Outcome(NamedTuple):
+    """What becomes of a frame: forwarded to a backend (its index), or not, for a reason."""
 
     action: Action
-    frame: bytes
-    reason: str | None = None
-    identity: int | None = None
+    frame: bytes  # of a dropped one it means nothing
+    reason: str = ""
+    backend: int = 0
     opens: bool = False
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What parsing found."""
+class Oracle:
+    """One configuration, and what its packets left behind."""
 
-    source: Address
-    vip: Vip
-    source_port: int
-    length: int  # of the IP packet, by its own account
-    traffic_class: int
-    opens: bool
+    def __init__(self, spec: Spec, verdict: Callable[[bytes], int] = lambda sender: NOT_LISTED) -> None:
+        """`verdict` is what the lists say of a sender: 16 bytes, IPv4 in its IPv4-mapped form."""
+        self.spec, self.verdict = spec, verdict
+        self.devices: set[int] = set()
+        self.reader = Reader(spec, self.is_vip)
+        self.born: dict[tuple[int, int], int] = {}  # (hash of the flow, service)
+        self.accounts: dict[Account, int] = {}  # what is still to be paid, in units of 64 ns
+        self.answers = 0  # the same
+        self.spared: Counter[str] = Counter()
+        self.sent: Counter[int] = Counter()  # packets, by backend's identity
+        self.serve((), Tables())
+
+    def serve(self, services: Sequence[DesiredService], tables: Tables) -> None:
+        """Take over another configuration and where its things lie; what was remembered stays."""
+        self._backends, self._slots = tables.backends, tables.slots
+        self._limits = {number: (row, _client_masks(row)) for number, row in tables.limits.items()}
+        self._ports: dict[tuple[bytes, int, int], ServiceRow] = {}
+        self._ranges: dict[tuple[bytes, int], list[tuple[int, int, ServiceRow]]] = {}
+        self._whole: dict[bytes, ServiceRow] = {}
+        self._addresses: set[bytes] = set()
+        self._networks: dict[int, dict[int, bytes]] = {}  # by how many bits are left open, by the others: their place
+        placed = {row.key: self._placed(number, row) for number, row in tables.services.items()}
+        for vip, row in ((vip, placed[hashing.vip_key(vip)]) for service in services for vip in service.vips):
+            place = mapped(vip.address)
+            if vip.prefix:
+                opened = vip.address.max_prefixlen - vip.prefix
+                number, place = int.from_bytes(place, "big"), b"network" + bytes([opened]) + place
+                self._networks.setdefault(opened, {})[number >> opened] = place
+            else:
+                self._addresses.add(place)
+            if vip.protocol is Protocol.ANY:
+                self._whole[place] = row
+            elif vip.last_port:
+                ranges = self._ranges.setdefault((place, vip.protocol.number), [])
+                ranges.append((vip.port, vip.last_port, row))
+            else:
+                self._ports[place, vip.port, vip.protocol.number] = row
+        self._networks = dict(sorted(self._networks.items()))
+        live = {row.identity for row in tables.backends.values()}
+        self.sent = Counter({identity: count for identity, count in self.sent.items() if identity in live})
+
+    def _placed(self, number: int, row: ServiceRow) -> ServiceRow:
+        assert number in hashing.key_rows(row.key, self.spec.seed, self.spec.capacity.rows_bits), f"{row} in {number}"
+        return row
+
+    def walk(self, frame: bytes) -> Outcome:
+        """Return what becomes of a frame."""
+        packet = self.reader.read(frame)
+        if isinstance(packet, str):
+            return _ended(packet, frame)
+        if packet.kind is Kind.ECHO:
+            return self._answer_echo(packet)
+        service = self._find_service(packet)
+        if service is None:
+            return _ended("passed_no_service", frame)
+        if packet.at + packet.length > len(frame):
+            return _ended("dropped_malformed", frame)
+        if packet.ordinary and packet.version == 6 and packet.length > service.mtu and frame[packet.at] >> 4 != 6:
+            return _ended("passed_not_ip", frame)  # looked at closer, because it is that long
+        if reason := self._guard(packet, service):
+            return _ended(reason, frame)
+        flow = self._hash(packet, service)
+        index = self._steer(packet, service, flow)
+        if index == 0:
+            return _ended("dropped_no_backend", frame)
+        return self._send(packet, index, flow)
+
+    # --- which service --------------------------------------------------------------------------------------
+
+    def is_vip(self, address: bytes) -> bool:
+        """Whether an address is some VIP's."""
+        return address in self._addresses or self._network_of(address) is not None
+
+    def _network_of(self, address: bytes) -> bytes | None:
+        """The place of the longest network that an address lies in."""
+        if self._networks:
+            number = int.from_bytes(address, "big")
+            for opened, networks in self._networks.items():
+                if place := networks.get(number >> opened):
+                    return place
+        return None
+
+    def _find_service(self, packet: Packet) -> ServiceRow | None:
+        found = self._find_at(packet.vip, packet)
+        if found is None and (place := self._network_of(packet.vip)):
+            found = self._find_at(place, packet)
+        return found
+
+    def _find_at(self, place: bytes, packet: Packet) -> ServiceRow | None:
+        port, protocol = packet.ports[1], packet.protocol
+        row = self._ports.get((place, port, protocol))
+        if row is None and self._ranges:
+            for first, last, of_range in self._ranges.get((place, protocol), ()):
+                if first <= port <= last:
+                    return of_range
+        return row or self._whole.get(place)
+
+    # --- guard ----------------------------------------------------------------------------------------------
+
+    def _guard(self, packet: Packet, service: ServiceRow) -> str:
+        """Return why a packet is refused, or nothing."""
+        listed = self.verdict(packet.sender) if self.spec.prefixes else NOT_LISTED
+        if listed == BLOCKED:
+            if not self.spec.block_counts_only:
+                return "dropped_blocked"
+            self.spared["blocked"] += 1
+        if listed == ALLOWED or service.limit is None or not self.spec.limits:
+            return ""
+        limit, masks = self._limits[service.limit]
+        client = packet.version, int.from_bytes(packet.sender, "big") & masks[packet.version]
+        accounts = [("packet_rate", limit.packet, client)]
+        if packet.opens:
+            accounts += [("connection_rate", limit.connection, client), ("service_rate", limit.service, (0, 0))]
+        for what, (cost, burst), whose in accounts:
+            if cost and self._over((what, limit.identity, *whose), cost, burst):
+                if not limit.count_only:
+                    return f"dropped_{what}"
+                self.spared[what] += 1
+        return ""
+
+    def _over(self, account: Account, cost: int, burst: int) -> bool:
+        """Charge one to an account, unless that is too much."""
+        owed = self.accounts.get(account, 0)
+        if owed + cost > cost * burst:
+            return True
+        self.accounts[account] = owed + cost
+        return False
+
+    # --- which backend --------------------------------------------------------------------------------------
+
+    def _hash(self, packet: Packet, service: ServiceRow) -> int:
+        """As `hash_flow` and `hash_client` of xdplb/hashing.py, from what a packet has."""
+        source, vip = packet.source, packet.vip
+        high, low = int.from_bytes(source[:8], "little"), int.from_bytes(source[8:], "little")
+        if self.spec.client and any(service.client):
+            return hashing.hash_client((high, low), service.client, self.spec.hash_key)
+        port, vip_port = packet.ports
+        ports = (port & 0xFF) << 8 | port >> 8 | (vip_port & 0xFF) << 24 | (vip_port >> 8) << 16
+        value = self.spec.hash_key
+        if packet.version == 6:
+            value = (value ^ high) * _GOLDEN & _MASK
+            value = (value ^ value >> 32 ^ low) * _GOLDEN & _MASK
+            value = (value ^ value >> 32 ^ int.from_bytes(vip[:8], "little") ^ ports) * _GOLDEN & _MASK
+        else:
+            value = (value ^ low ^ ports) * _GOLDEN & _MASK
+        value = (value ^ value >> 32 ^ int.from_bytes(vip[8:], "little")) * _GOLDEN & _MASK
+        return (value ^ value >> 32) * _OTHER & _MASK
+
+    def _steer(self, packet: Packet, service: ServiceRow, flow: int) -> int:
+        """Return the index of a backend; 0: there is none."""
+        word = self._slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)]
+        index, previous = slot_backends(word)
+        if previous == 0:
+            return index
+        if packet.opens:
+            self.born[flow, service.identity] = index
+            return index
+        kept = self.born.get((flow, service.identity), previous)
+        return kept if kept in self._backends and self._backends[kept].up else index
+
+    # --- out ------------------------------------------------------------------------------------------------
+
+    def _send(self, packet: Packet, index: int, flow: int) -> Outcome:
+        row = self._backends[index]
+        if row.way is not Way.LOCAL:
+            if packet.ttl < 2:
+                return self._tell(packet, "answered_ttl", writing.TTL_EXCEEDED[packet.version])
+            if packet.length > row.mtu:
+                return self._tell(packet, "answered_too_big", writing.TOO_BIG[packet.version], row.mtu)
+        action = Action.PASS if row.way is Way.LOCAL else Action.TX
+        if self.spec.redirect and action is Action.TX and row.egress not in (0, 1):  # 1: what they come in by here
+            if row.device not in self.devices:
+                return Outcome(Action.DROP, b"", "dropped_no_egress")
+            action = Action.REDIRECT
+        self.sent[row.identity] += 1
+        left = writing.forwarded(packet, row, flow, self.spec, self.sent[row.identity])
+        return Outcome(action, left, "", index, packet.opens)
+
+    def _may_answer(self) -> bool:
+        """The rate of answers: as an account's."""
+        cost = self.spec.answer_cost
+        if self.answers + cost > cost * ANSWERS_AT_ONCE:
+            return False
+        self.answers += cost
+        return True
+
+    def _answer_echo(self, packet: Packet) -> Outcome:
+        frame, at = packet.frame, packet.at
+        if at + packet.length > len(frame):
+            return _ended("dropped_malformed", frame)
+        if frame[at] != 0x45 if packet.version == 4 else frame[at + 6] != 58:
+            return _ended("passed_icmp", frame)
+        if frame[0] & 1 or not self._may_answer():
+            return _ended("dropped_unanswered", frame)
+        return Outcome(Action.TX, writing.echo_reply(packet), "answered_echo")
+
+    def _tell(self, packet: Packet, reason: str, type_and_code: tuple[int, int], mtu: int = 0) -> Outcome:
+        if packet.kind is not Kind.PLAIN or packet.frame[0] & 1 or not _is_one_host(packet) or not self._may_answer():
+            return _ended("dropped_unanswered", packet.frame)
+        return Outcome(Action.TX, writing.icmp_error(packet, type_and_code, mtu), reason)
 
 
-def walk(frame: bytes, tables: Tables, spec: Spec, born: dict[int, int] | None = None) -> Outcome:
-    """Return what the program must do with this frame; `born` holds the remembered flows and is brought up to date."""
-    read = _parse(frame, spec)
-    if isinstance(read, str):
-        return Outcome(Action.PASS, frame, read)
-    service = _service(read.vip, tables, spec)
-    if service is None:
-        return Outcome(Action.PASS, frame, "passed_no_service")
-    if 14 + read.length > len(frame):
-        return Outcome(Action.DROP, frame, "dropped_malformed")
-    flow = hashing.hash_flow(read.source, read.source_port, read.vip, spec.hash_key)
-    word = tables.slots[service.ring_offset + (flow >> 32) * service.ring_size // 2**32]
-    index, previous = word % 2**32, word // 2**32
-    if index == NO_BACKEND:
-        return Outcome(Action.DROP, frame, "dropped_no_backend")
-    if previous:
-        index = _keep(flow ^ service.identity, read.opens, index, previous, tables, {} if born is None else born)
-    backend = tables.backends[index]
-    left = backend.ethernet + _outer(backend, read, flow) + frame[14:]
-    return Outcome(Action.TX, left, identity=backend.identity, opens=read.opens)
+def _ended(reason: str, frame: bytes) -> Outcome:
+    if reason.startswith("passed_"):
+        return Outcome(Action.PASS, frame, reason)
+    return Outcome(Action.DROP, b"", reason)
 
 
-def _parse(frame: bytes, spec: Spec) -> _Read | str:
-    if len(frame) < 14 + 20:
-        return "passed_truncated"
-    kind = frame[12:14]
-    if kind == b"\x08\x00" and spec.vip4:
-        return _parse4(frame[14:])
-    if kind == b"\x86\xdd" and spec.vip6:
-        return _parse6(frame[14:])
-    return "passed_not_ip"
+def _client_masks(row: LimitRow) -> dict[int, int]:
+    """Which bits of a sender are one client, by family; IPv4's as part of a mapped address."""
+    six = b"".join(half.to_bytes(8, "little") for half in row.client6)
+    return {4: int.from_bytes(row.client4.to_bytes(4, "little"), "big"), 6: int.from_bytes(six, "big")}
 
 
-def _parse4(ip: bytes) -> _Read | str:
-    if ip[0] != 0x45:
-        return "passed_options"
-    if (ip[6] << 8 | ip[7]) & 0x3FFF:  # more fragments, or an offset
-        return "passed_fragment"
-    source, destination = IPv4Address(ip[12:16]), IPv4Address(ip[16:20])
-    return _transport(ip[9], ip[20:], source, destination, ip[2] << 8 | ip[3], ip[1])
-
-
-def _parse6(ip: bytes) -> _Read | str:
-    if len(ip) < 40:
-        return "passed_truncated"
-    source, destination = IPv6Address(ip[8:24]), IPv6Address(ip[24:40])
-    traffic_class = (ip[0] << 4 | ip[1] >> 4) & 0xFF
-    return _transport(ip[6], ip[40:], source, destination, 40 + (ip[4] << 8 | ip[5]), traffic_class)
-
-
-def _transport(
-    number: int, transport: bytes, source: Address, destination: Address, length: int, traffic_class: int
-) -> _Read | str:
-    protocol = PROTOCOLS.get(number)
-    if protocol is None:
-        return "passed_not_tcp_udp"
-    if len(transport) < (20 if protocol is Protocol.TCP else 8):
-        return "passed_truncated"
-    port, vip_port = transport[0] << 8 | transport[1], transport[2] << 8 | transport[3]
-    opens = protocol is Protocol.TCP and transport[13] & 0x12 == 0x02  # SYN without ACK
-    return _Read(source, Vip(destination, vip_port, protocol), port, length, traffic_class, opens)
-
-
-def _service(vip: Vip, tables: Tables, spec: Spec) -> ServiceRow | None:
-    """Two rows, not a search: a VIP that lies elsewhere must not be found."""
-    rows = hashing.vip_rows(vip, spec.seed, spec.capacity.rows_bits)
-    return next((tables.services[n] for n in rows if n in tables.services and tables.services[n].vip == vip), None)
-
-
-def _keep(flow: int, opens: bool, index: int, previous: int, tables: Tables, born: dict[int, int]) -> int:
-    """The rule of moving slots: SYN goes to the new backend and is remembered, others to where their flow was."""
-    if opens:
-        born[flow] = index
-        return index
-    kept = born.get(flow, previous)
-    return kept if kept in tables.backends and tables.backends[kept].up else index
-
-
-def _outer(backend: BackendRow, read: _Read, flow: int) -> bytes:
-    """RFC 2003, RFC 2473, RFC 4213; traffic class as RFC 6040; flow label as RFC 6438."""
-    protocol = IPIP if read.vip.address.version == 4 else IPV6_IN_IP
-    if backend.address.version == 6:
-        first = 6 << 28 | read.traffic_class << 20 | flow >> 32 & 0xFFFFF
-        head = first.to_bytes(4, "big") + read.length.to_bytes(2, "big") + bytes([protocol, 64])
-        return head + backend.source.packed + backend.address.packed
-    length = (read.length + 20 & 0xFFFF).to_bytes(2, "big")
-    head = bytes([0x45, read.traffic_class]) + length + b"\0\0\x40\0" + bytes([64, protocol])
-    checksum = _internet_checksum(head + b"\0\0" + backend.source.packed + backend.address.packed)
-    return head + checksum.to_bytes(2, "big") + backend.source.packed + backend.address.packed
-
-
-def _internet_checksum(header: bytes) -> int:
-    """RFC 1071."""
-    total = sum(int.from_bytes(header[i : i + 2], "big") for i in range(0, len(header), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+def _is_one_host(packet: Packet) -> bool:
+    """Whether a source can be sent to (RFC 1122, 3.2.1.3; RFC 4291, 2.5.2, 2.5.3, 2.7)."""
+    source = packet.source
+    if packet.version == 4:
+        return source[12] not in (0, 127) and source[12] < 224
+    return source[0] != 0xFF and not (source[:15] == bytes(15) and source[15] <= 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any
@@ -27,6 +29,10 @@ SPEC = Spec(
     seed=0x123456789ABCDEF0,
     hash_key=0x0FEDCBA987654321,
 )
+
+
+REMEMBERED = {"fragments": (40, 8)}  # bytes of key and value
+LOOPBACK = 1  # its ifindex; BPF_PROG_TEST_RUN's frames come in by it
 
 
 class Action(IntEnum):
@@ -69,12 +75,40 @@ class Xdp:
         return self.kernel.apply(reconcile(services, self.kernel.tables(), spec.capacity, spec.seed))
 
     def forget(self) -> None:
-        """Begin counting at 0, with no flow remembered."""
-        self.kernel.zero_verdicts()
-        for name, key_bytes in (("born", 8), ("fragments", 40)):
-            fd = syscall.get(self.kernel.pinned.folder / name)
-            for key in syscall.keys(fd, key_bytes):
-                syscall.delete(fd, key)
+        """Begin counting at 0, with no flow, fragment or client remembered and every rate paid off."""
+        self.kernel.forget()
+        for name, words in (("verdicts", 20), ("spared", 4), ("answers", 1)):
+            with self.map(name) as fd:
+                syscall.update(fd, bytes(4), bytes(8 * words * syscall.possible_cpus()))
+        for name in REMEMBERED:
+            with self.map(name) as fd:
+                for key in syscall.keys(fd, REMEMBERED[name][0]):
+                    syscall.delete(fd, key)
+
+    def remembered(self, name: str) -> dict[bytes, bytes]:
+        """What a map remembers: `fragments`."""
+        key_bytes, value_bytes = REMEMBERED[name]
+        with self.map(name) as fd:
+            return {key: syscall.lookup(fd, key, value_bytes) for key in syscall.keys(fd, key_bytes)}
+
+    def put_devices(self, numbers: Collection[int]) -> None:
+        """Let these numbers of `devices` lead to the loopback interface, and no others anywhere."""
+        with self.map("devices") as fd:
+            for number in range(4):
+                key = number.to_bytes(4, "little")
+                if number in numbers:
+                    syscall.update(fd, key, LOOPBACK.to_bytes(4, "little"))
+                else:
+                    with suppress(FileNotFoundError):
+                        syscall.delete(fd, key)
+
+    @contextmanager
+    def map(self, name: str) -> Iterator[int]:
+        """The fd of a map."""
+        fd = syscall.get(self.kernel.pinned.folder / name)
+        try:
+            yield fd
+        finally:
             os.close(fd)
 
     def run(self, packet: Any) -> tuple[Action, Any]:

@@ -50,7 +50,7 @@ def request_for(spec: Spec) -> Request:
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
 
-_MAPPED = ("services", "ranges", "slots", "backends", "identities", "limits", "clients")
+_MAPPED = ("services", "ranges", "slots", "backends", "identities", "limits", "clients", "flows")
 
 
 class Kernel:
@@ -258,6 +258,19 @@ class Kernel:
     def _per_cpu_words(self, name: str, entries: int) -> memoryview:
         size = ctypes.sizeof(self._leaf[name]) * self._cpus
         return memoryview(syscall.lookup_array(self._fds[name], entries, size)).cast("Q")
+
+    def remembered(self, table: str) -> list[tuple[int, int]]:
+        """Return (line, word) of every word in use of `flows` or `clients`."""
+        words = memoryview(self._mapped[table]).cast("Q")
+        first = 1 if table == "flows" else 0
+        found = [(at // 8, words[at]) for at in range(len(words)) if at % 8 >= first and words[at]]
+        words.release()
+        return found
+
+    def forget(self) -> None:
+        """Forget all flows and clients."""
+        for table in ("flows", "clients"):
+            self._mapped[table][:] = bytes(len(self._mapped[table]))
 
     def zero_verdicts(self) -> None:
         """Begin counting reasons at 0."""

@@ -348,3 +348,33 @@ def test_run(fd: int, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
     attr.data_in, attr.data_out = ctypes.addressof(data), ctypes.addressof(out)
     _bpf(PROG_TEST_RUN, attr)
     return attr.retval, out.raw[: attr.data_size_out], attr.duration
+
+
+class TestRun:
+    """Runs of one XDP program on many frames, without an allocation for each: some 4 us a frame."""
+
+    __test__ = False  # not for pytest
+
+    def __init__(self, fd: int, longest: int = 16384) -> None:
+        """`longest`: bytes that a frame has at the most, before and after."""
+        self._in, self._out = bytearray(longest), bytearray(longest)
+        room = ctypes.c_char * longest
+        self._attr = _Test(prog_fd=fd, repeat=1)
+        self._attr.data_in = ctypes.addressof(room.from_buffer(self._in))
+        self._attr.data_out = ctypes.addressof(room.from_buffer(self._out))
+        self._words = memoryview(self._attr).cast("B")[:16].cast("I")  # prog_fd, retval, data_size_in, data_size_out
+        self._left, self._longest = memoryview(self._out), longest
+        call = _libc.syscall
+        number, command = ctypes.c_long(_NUMBER[os.uname().machine]), ctypes.c_long(PROG_TEST_RUN)
+        at, size = ctypes.c_void_p(ctypes.addressof(self._attr)), ctypes.c_long(ctypes.sizeof(_Test))
+        self._call = lambda: call(number, command, at, size)
+
+    def run(self, frame: bytes) -> tuple[int, bytes]:
+        """Return the action and the frame afterwards. The kernel wants at least 14 bytes. Raises OSError."""
+        words, size = self._words, len(frame)
+        self._in[:size] = frame
+        words[2], words[3] = size, self._longest
+        if self._call() < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return words[1], bytes(self._left[: words[3]])

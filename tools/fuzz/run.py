@@ -1,0 +1,238 @@
+"""One compiled program and its oracle, frame by frame; and how they differ, if they do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.rig.oracle import Oracle, Outcome
+from tests.rig.xdp import LOOPBACK, Action, Xdp
+from tools.fuzz.configs import Case
+from tools.fuzz.frames import LONGEST, Frames
+from tools.fuzz.mutations import Mutations
+from xdplb.dataplane import syscall
+from xdplb.dataplane.plane import Spec
+from xdplb.hashing import flow_name, hash_account
+from xdplb.reconcile import NoRoom
+from xdplb.tables import Tables, Way
+
+BATCH = 400  # frames between two looks at the counters
+WHAT = {"packet_rate": 1, "connection_rate": 2}  # ACCOUNT_OF_
+Step = tuple[int, bytes]  # the state that the services are in, and a frame
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where kernel and oracle do not agree; `step` is the number of the frame, None for what came of all of them."""
+
+    what: str
+    expected: str
+    got: str
+    step: int | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was met."""
+
+    packets: int = 0
+    met: Counter[str] = field(default_factory=Counter)  # reasons and ways
+    sources: Counter[str] = field(default_factory=Counter)  # of frames
+
+
+class Run:
+    """A program with maps of its own. Everything in it happens on one CPU."""
+
+    def __init__(self, spec: Spec, name: str | None = None) -> None:
+        self.xdp = Xdp(spec, name or f"fuzz-{os.getpid()}")
+        self.test = syscall.TestRun(self.xdp.fd)
+        self.tally = Tally()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.xdp.close()
+
+    # --- a configuration ------------------------------------------------------------------------------------
+
+    def fuzz(self, case: Case, packets: int, rng: Random) -> tuple[Difference, list[Step]] | None:
+        """Try a configuration; return what differs and all frames until then."""
+        frames, mutations = Frames(case, rng), Mutations(rng, LONGEST[case.spec.frags])
+        steps: list[Step] = []
+        self.begin(case)
+        for state in range(len(case.states)):
+            if not self.enter(state):
+                break
+            for _ in range(max(1, packets // len(case.states) // BATCH)):
+                batch = [self._frame(frames, mutations) for _ in range(BATCH)]
+                steps += ((state, frame) for frame in batch)
+                if difference := self._try(batch):
+                    return difference, steps
+        if difference := self.compare_memory():
+            return difference, steps
+        return None
+
+    def _frame(self, frames: Frames, mutations: Mutations) -> bytes:
+        roll = mutations.rng.random()
+        if roll < 0.72:
+            frame = frames.make()
+            if roll < 0.05:
+                mutations.note(frame)
+            return frame
+        return mutations.make() if roll < 0.96 else mutations.noise()
+
+    def _try(self, batch: Sequence[bytes]) -> Difference | None:
+        for number, frame in enumerate(batch):
+            if difference := self.check(frame):
+                return difference
+        return self.compare_counters()
+
+    def replay(self, case: Case, steps: Sequence[Step], closely: bool = True) -> Difference | None:
+        """Try these frames and no others, `closely`: with a look at the counters after each of them."""
+        self.begin(case)
+        at = -1
+        for number, (state, frame) in enumerate(steps):
+            while at < state:
+                at += 1
+                if not self.enter(at):
+                    return None
+            difference = self.check(frame) or (self.compare_counters() if closely else None)
+            if difference:
+                return Difference(difference.what, difference.expected, difference.got, number)
+        return self.compare_counters() or self.compare_memory()
+
+    def begin(self, case: Case) -> None:
+        """Empty everything."""
+        self.case = case
+        self.xdp.apply(())
+        self.xdp.forget()
+        self.xdp.put_devices(case.devices)
+        self.oracle = Oracle(case.spec)
+        self.oracle.devices = set(case.devices)
+        self.reasons: Counter[str] = Counter()
+        self.traffic: dict[int, list[int]] = {}  # by identity
+
+    def enter(self, number: int) -> bool:
+        """Go on to a state; False when the tables have no room for it."""
+        try:
+            self.xdp.apply(self.case.states[number])
+        except NoRoom:
+            return False
+        tables = self.xdp.kernel.tables()
+        tables = Tables(tables.services, tables.backends, list(tables.slots), tables.limits, tables.networks)
+        self.oracle.serve(self.case.states[number], tables)
+        self._rows = tables.backends
+        live = {row.identity for row in tables.backends.values()}
+        self.traffic = {identity: self.traffic.get(identity, [0, 0, 0]) for identity in live}
+        return True
+
+    # --- one frame ------------------------------------------------------------------------------------------
+
+    def check(self, frame: bytes) -> Difference | None:
+        """Send a frame both ways."""
+        expected = self.oracle.walk(frame)
+        action, left = self.test.run(frame)
+        if action != expected.action or (left != expected.frame and action != Action.DROP):
+            return Difference("frame", _show(expected), _show(Outcome(_action(action), left)))
+        self._note(expected, len(frame))
+        return None
+
+    def _note(self, outcome: Outcome, size: int) -> None:
+        tally = self.tally
+        tally.packets += 1
+        if outcome.reason:
+            self.reasons[outcome.reason] += 1
+            tally.met[outcome.reason] += 1
+            return
+        row = self._rows[outcome.backend]
+        counts = self.traffic[row.identity]
+        counts[0] += 1
+        counts[1] += size
+        counts[2] += outcome.opens
+        tally.met[row.way] += 1
+
+    # --- what all of them leave behind ----------------------------------------------------------------------
+
+    def compare_counters(self) -> Difference | None:
+        """Compare reasons, traffic and what was spared, since the beginning."""
+        kernel = self.xdp.kernel
+        counted = {name: count for name, count in kernel.verdicts().items() if count}
+        traffic = {i: [t.packets, t.bytes, t.connections] for i, t in kernel.traffic().items()}
+        spared = {name: count for name, count in kernel.spared().items() if count}
+        return (
+            _compare("verdicts", dict(self.reasons), counted)
+            or _compare("traffic", self.traffic, traffic)
+            or _compare("spared", dict(self.oracle.spared), spared)
+        )
+
+    def compare_memory(self) -> Difference | None:
+        """Compare flows, fragments and accounts."""
+        oracle, xdp = self.oracle, self.xdp
+        lines = self.case.spec.capacity.flows
+        born = Counter((*flow_name(*key, lines), index) for key, index in oracle.born.items())
+        kept = Counter((line, word >> 16, word & 0xFFFF) for line, word in xdp.kernel.remembered("flows"))
+        fragments = {
+            b"%b%b%b%b" % (*key[:3], key[3].to_bytes(4, "little")): b"".join(port.to_bytes(2, "big") for port in ports)
+            + bytes(4)
+            for key, ports in oracle.reader.fragments.items()
+        }
+        return (
+            _compare("flows", dict(born), dict(kept))
+            or _compare("fragments", fragments, xdp.remembered("fragments"))
+            or self._compare_accounts()
+        )
+
+    def _compare_accounts(self) -> Difference | None:
+        """Times are compared as how many were charged."""
+        spec, limits = self.case.spec, list(self.xdp.kernel.tables().limits.values())
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> 6
+        by_identity = {row.identity: row for row in limits}
+        expected: Counter[tuple[int, int, int]] = Counter()
+        for (what, identity, version, client), owed in self.oracle.accounts.items():
+            row = by_identity.get(identity)
+            if row and what in WHAT:
+                packed = client.to_bytes(16, "big") if version == 6 else bytes(12) + client.to_bytes(4, "big")
+                halves = int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
+                masks = row.client6 if version == 6 else (0, row.client4 << 32)
+                number = hash_account(halves, version, masks, identity, WHAT[what], spec.hash_key)
+                line, name = (number >> 32) * spec.capacity.clients >> 32, number & 0xFFFFFF
+                cost = row.packet[0] if what == "packet_rate" else row.connection[0]
+                expected[line, name, owed // cost] += 1
+        if len(by_identity) < len({identity for _, identity, *_ in self.oracle.accounts}):
+            return None  # a limit is gone, and so is what its accounts cost
+        cost = max((c for row in limits for c in (row.packet[0], row.connection[0])), default=1) or 1
+        with self.xdp.map("clients") as fd:
+            words = memoryview(syscall.lookup_array(fd, spec.capacity.clients, 64)).cast("Q")
+        got: Counter[tuple[int, int, int]] = Counter()
+        for place, word in enumerate(words):
+            if word:
+                ahead = (word - now) & (1 << 40) - 1
+                got[place // 8, word >> 40, -(-ahead // cost)] += 1
+        return _compare("clients", dict(expected), dict(got))
+
+
+def _compare(what: str, expected: dict[object, object], got: dict[object, object]) -> Difference | None:  # type: ignore[type-arg]
+    if expected == got:
+        return None
+    keys = [key for key in {**expected, **got} if expected.get(key) != got.get(key)][:5]
+    return Difference(what, *(str({_name(k): _name(side.get(k)) for k in keys}) for side in (expected, got)))
+
+
+def _name(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _action(number: int) -> Action:
+    return Action(number)
+
+
+def _show(outcome: Outcome) -> str:
+    why = f" {outcome.reason}" if outcome.reason else ""
+    return f"{outcome.action.name}{why} {outcome.frame.hex()}"
+
+
+assert LOOPBACK == 1
+assert Way.LOCAL
