@@ -75,6 +75,7 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 		return parse_ipv4(network, end_of_frame, p);
 	if (USE_VIP6 && type == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(network, end_of_frame, p);
+	barrier_var(type); /* or all that it may be would be asked in one go, rare things first */
 	if (is_tag(type))
 		return END(passed_vlan, XDP_PASS);
 	return END(passed_not_ip, XDP_PASS);

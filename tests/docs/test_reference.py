@@ -9,7 +9,15 @@ import click
 import pytest
 
 from xdplb.cli.main import cli
-from xdplb.config import BackendTable, BalancerTable, CheckTable, ServiceTable, parse_config
+from xdplb.config import (
+    BackendTable,
+    BalancerTable,
+    CheckTable,
+    GuardTable,
+    LimitsTable,
+    ServiceTable,
+    parse_config,
+)
 from xdplb.model import State
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +31,8 @@ DOCS = ROOT / "docs"
         ("`[[service]]`", ServiceTable),
         ("`backends` of a service", BackendTable),
         ("`check` of a service", CheckTable),
+        ("`limits` of a service", LimitsTable),
+        ("`[guard]`", GuardTable),
     ],
 )
 def test_every_configuration_key_is_documented(heading: str, struct: type) -> None:
