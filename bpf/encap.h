@@ -48,11 +48,10 @@ static __always_inline void write_ethernet(void *frame, void *network, const str
 
 	*(__u64 *)frame = *(const __u64 *)to->ethernet;
 	*(__u32 *)(frame + 8) = *(const __u32 *)(to->ethernet + 8);
-	if (USE_VLAN) {
-		__u64 tags = to->vlan ? bpf_htons(ETH_P_8021Q) | (__u64)to->vlan << 16 : p->tags;
-
-		*(__u64 *)(frame + 12) = tags; /* the type goes over what is too much of them */
-	}
+	if (USE_VLAN && to->vlan)
+		*(__u32 *)(frame + 12) = bpf_htons(ETH_P_8021Q) | (__u32)to->vlan << 16;
+	else if (USE_VLAN)
+		*(__u64 *)(frame + 12) = p->tags; /* the type goes over what is too much of them */
 	*(__u16 *)(network - 2) = type;
 }
 

@@ -62,7 +62,7 @@ class Reader:
         self.is_vip = is_vip
         self.fragments: dict[Datagram, Ports] = {}
         self._with_ports = {TCP, UDP, SCTP} if spec.sctp else {TCP, UDP}
-        self._never_any = {4: {ICMP[4]}, 6: {ICMP[6], *EXTENSIONS}}
+        self._never_any = {4: {0, ICMP[4]}, 6: {ICMP[6], *EXTENSIONS}}
 
     def read(self, frame: bytes) -> Packet | str:
         """Return the packet, or the reason why its way ends."""
@@ -219,6 +219,6 @@ class Reader:
             if len(frame) < at + 4:
                 return "passed_truncated"
             packet.ports = (frame[at + 2] << 8 | frame[at + 3], frame[at] << 8 | frame[at + 1])
-        elif not self.spec.any:
+        elif not self.spec.any or protocol == 0:
             return "passed_icmp"
         return packet

@@ -106,11 +106,12 @@ class _Maker:
     def states(self) -> tuple[tuple[DesiredService, ...], ...]:
         """A first state, and what may become of it."""
         rng = self.rng
-        services = [s for n in range(rng.choice([0, 1, 1, 2, 2, 3, 4, 5])) if (s := self._service(f"service{n}"))]
+        count = rng.choice([1, 2, 3, 4, 5, 6]) if rng.random() < 0.96 else 0
+        services = [s for n in range(count) if (s := self._service(f"service{n}"))]
         hops = {b.address: self._hop(b.address.version) for s in services for b in _reserve(s)}
         states = [self._state(services, hops)]
         for _ in range(rng.choice([0, 1, 1, 2])):
-            services = [self._changed(service) for service in services if rng.random() < 0.9]
+            services = [self._changed(service) for service in services if rng.random() < 0.93]
             states.append(self._state(services, hops))
         return tuple(states)
 
@@ -124,10 +125,11 @@ class _Maker:
 
     def _service(self, name: str) -> Service | None:
         rng, spec = self.rng, self.spec
-        vips = tuple(vip for _ in range(rng.choice([1, 1, 2, 3, 8, 20])) if (vip := self._vip()))
+        vips = tuple(vip for _ in range(rng.choice([1, 2, 3, 4, 8, 20])) if (vip := self._vip()))
         if not vips or not self.forwards:
             return None
-        forward = rng.choice(self.forwards)
+        among = [forward for forward in self.forwards if forward is not Forward.LOCAL]
+        forward = rng.choice(among * 3 + self.forwards)
         service = Service(name, vips, (), Check(80), forward=forward, gue_port=rng.choice([6080, 1, 65535]))
         if forward is not Forward.LOCAL:
             count = rng.choice([1, 1, 2, 3, 5, 40])
@@ -136,7 +138,7 @@ class _Maker:
         if spec.client and rng.random() < 0.5:
             lengths = {"affinity_prefix4": rng.choice([32, 24, 8]), "affinity_prefix6": rng.choice([128, 64, 33])}
             service = replace(service, affinity=Affinity.CLIENT, **lengths)  # type: ignore[arg-type]
-        if spec.limits and rng.random() < 0.6:
+        if spec.limits and rng.random() < 0.35:
             service = replace(service, limits=self._limits())
         return service
 

@@ -53,9 +53,15 @@ def targets_of(case: Case) -> list[Target]:
             continue
         ports = [vip.port, vip.port]
         if vip.last_port:
-            ports = [vip.port, vip.last_port, (vip.port + vip.last_port) // 2, vip.port - 1, vip.last_port + 1 & 0xFFFF]
+            middle = (vip.port + vip.last_port) // 2
+            ports = [vip.port, vip.last_port, middle, middle, vip.port - 1, vip.last_port + 1 & 0xFFFF]
         found += [Target(version, a, vip.protocol.number, port) for a in addresses for port in ports]
-    return (found or [Target(4, b"\xc0\0\2\1", TCP, 80), Target(6, VIPS[6][0].packed, TCP, 80)]) * 4 + [
+    return found
+
+
+def strangers() -> list[Target]:
+    """Return what some case or other has, and this one perhaps not."""
+    return [
         Target(version, address, protocol, port)
         for version in (4, 6)
         for address in [VIPS[version][0].packed, *_addresses(NETWORKS[version][1])]
@@ -69,7 +75,7 @@ def _addresses(network: Network) -> list[bytes]:
     first, last = int(network.network_address), int(network.broadcast_address)
     size = len(network.network_address.packed)
     inside = [first, last, first + (last - first) // 3]
-    numbers = [first] if first == last else [*inside, *inside, first - 1, last + 1]
+    numbers = [first] * 6 if first == last else [*inside, *inside, first - 1, last + 1]
     return [number.to_bytes(size, "big") for number in numbers]
 
 
@@ -78,7 +84,9 @@ class Frames:
 
     def __init__(self, case: Case, rng: Random) -> None:
         self.rng, self.spec = rng, case.spec
-        self.targets = targets_of(case)
+        others = strangers()
+        self.targets = targets_of(case) or others
+        self.targets += [rng.choice(others) for _ in range(1 + len(self.targets) // 12)]
         self.longest = LONGEST[case.spec.frags]
         mtus = {b.row.mtu for state in case.states for s in state for b in s.backends if b.row}
         self.lengths = [mtu + more for mtu in mtus for more in (-1, 0, 1, 4)] + [576, 1280, 1281, 1500]

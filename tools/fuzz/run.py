@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.rig.oracle import Oracle, Outcome
-from tests.rig.xdp import LOOPBACK, Action, Xdp
+from tests.rig.xdp import Action, Xdp
 from tools.fuzz.configs import Case
 from tools.fuzz.frames import LONGEST, Frames
 from tools.fuzz.mutations import Mutations
@@ -18,7 +18,7 @@ from xdplb.dataplane import syscall
 from xdplb.dataplane.plane import Spec
 from xdplb.hashing import flow_name, hash_account
 from xdplb.reconcile import NoRoom
-from xdplb.tables import Tables, Way
+from xdplb.tables import Tables
 
 BATCH = 400  # frames between two looks at the counters
 WHAT = {"packet_rate": 1, "connection_rate": 2}  # ACCOUNT_OF_
@@ -33,6 +33,9 @@ class Difference:
     expected: str
     got: str
     step: int | None = None
+
+
+Result = tuple[Difference, list[Step]]  # a difference, and the frames until then
 
 
 @dataclass(slots=True)
@@ -58,7 +61,7 @@ class Run:
 
     # --- a configuration ------------------------------------------------------------------------------------
 
-    def fuzz(self, case: Case, packets: int, rng: Random) -> tuple[Difference, list[Step]] | None:
+    def fuzz(self, case: Case, packets: int, rng: Random) -> Result | None:
         """Try a configuration; return what differs and all frames until then."""
         frames, mutations = Frames(case, rng), Mutations(rng, LONGEST[case.spec.frags])
         steps: list[Step] = []
@@ -136,7 +139,7 @@ class Run:
         expected = self.oracle.walk(frame)
         action, left = self.test.run(frame)
         if action != expected.action or (left != expected.frame and action != Action.DROP):
-            return Difference("frame", _show(expected), _show(Outcome(_action(action), left)))
+            return Difference("frame", _show(expected), _show(Outcome(Action(action), left)))
         self._note(expected, len(frame))
         return None
 
@@ -225,14 +228,7 @@ def _name(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _action(number: int) -> Action:
-    return Action(number)
-
-
 def _show(outcome: Outcome) -> str:
     why = f" {outcome.reason}" if outcome.reason else ""
     return f"{outcome.action.name}{why} {outcome.frame.hex()}"
 
-
-assert LOOPBACK == 1
-assert Way.LOCAL
