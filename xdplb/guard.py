@@ -1,0 +1,97 @@
+"""The block and allow lists: from the configuration and its files, with what operators changed, to the kernel's table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xdplb.errors import ConfigError
+from xdplb.model import Guard
+from xdplb.prefixes import Prefix, Prefixes, Verdict, parse_list, parse_prefix, prefix_text, words_needed
+
+VERDICTS = {"block": Verdict.BLOCKED, "allow": Verdict.ALLOWED}
+
+
+@dataclass(slots=True)
+class Lists:
+    """Both lists as they should be."""
+
+    blocked: set[Prefix] = field(default_factory=set)
+    allowed: set[Prefix] = field(default_factory=set)
+
+    def put(self, prefix: Prefix, verdict: str | None) -> None:
+        """Have a prefix on one list alone; None: on neither."""
+        self.blocked.discard(prefix)
+        self.allowed.discard(prefix)
+        if verdict == "block":
+            self.blocked.add(prefix)
+        elif verdict == "allow":
+            self.allowed.add(prefix)
+
+    def words(self, least: int = 0) -> int:
+        """Return how much room they want in the kernel, and room for `least` prefixes in all; 0: they are empty."""
+        total = len(self.blocked) + len(self.allowed)
+        if not total and not least:
+            return 0
+        six = sum(prefix_is_6(prefix) for prefix in (*self.blocked, *self.allowed))
+        return words_needed(max(total - six, least), six)
+
+
+def prefix_is_6(prefix: Prefix) -> bool:
+    """Whether a prefix is of IPv6: its first three bits say (see `Prefix`)."""
+    return prefix >> prefix.bit_length() - 3 == 6
+
+
+def read_lists(guard: Guard, changes: Mapping[str, str | None], folder: Path) -> Lists:
+    """Return the lists of a configuration as operators changed them. Files are sought from `folder`.
+
+    Raises ConfigError, which names the file and line.
+    """
+    lists = Lists(
+        _read("guard.block", guard.block, guard.block_file, folder),
+        _read("guard.allow", guard.allow, guard.allow_file, folder),
+    )
+    for text, verdict in changes.items():
+        lists.put(parse_prefix(text), verdict)
+    most = guard.max_prefixes
+    if most and len(lists.blocked) + len(lists.allowed) > most:
+        total = len(lists.blocked) + len(lists.allowed)
+        raise ConfigError("guard.max_prefixes", f"{most} is less than the lists hold", f"give {total} or more")
+    return lists
+
+
+def _read(key: str, inline: Iterable[str], file: str | None, folder: Path) -> set[Prefix]:
+    found = set()
+    try:
+        found.update(parse_list(inline))
+    except ValueError as error:
+        raise ConfigError(key, str(error).replace("line", "entry", 1), "give prefixes such as 192.0.2.0/24") from None
+    if file is not None:
+        path = folder / file
+        try:
+            with path.open(encoding="utf-8") as lines:
+                found.update(parse_list(lines))
+        except ValueError as error:
+            raise ConfigError(f"{key}_file", f"{path}: {error}", "one prefix a line, # begins a comment") from None
+        except OSError as error:
+            raise ConfigError(f"{key}_file", f"{path} cannot be read ({error.strerror})", "give a text file") from None
+    return found
+
+
+def parse_change(key: str, text: str) -> str:
+    """Return a prefix as it is kept. Raises ConfigError."""
+    try:
+        return prefix_text(parse_prefix(text))
+    except ValueError as error:
+        raise ConfigError(key, str(error), "give a prefix such as 192.0.2.0/24") from None
+
+
+def change_table(table: Prefixes, text: str, verdict: str | None) -> None:
+    """Have a prefix on one list of the kernel's table alone; None: on neither. Raises prefixes.NoRoom."""
+    prefix = parse_prefix(text)
+    if verdict is not None:
+        table.put(prefix, VERDICTS[verdict])
+    for name, other in VERDICTS.items():
+        if name != verdict:
+            table.remove(prefix, other)
