@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* prefix_maps.h - the contract of the prefix table: who may talk to us, by the longest prefix of the address.
+ *
+ * A trie whose digits have 16 bits. A node is a run of spans in `prefix_spans`, sorted by their first digit; a span
+ * holds from that digit up to the next span's, and a digit that longer prefixes divide is a span of its own, with
+ * the node of the next digit below it. The first digit is not searched: each has its word in `prefix_roots`.
+ *
+ *	bits	of a word
+ *	0-1	what holds here: 0 as above, 1 blocked, 2 allowed
+ *	2-29	offset in `prefix_spans` of the run below
+ *	30-46	spans in that run; 0 = nothing below
+ *	48-63	first digit of the span; 0 in `prefix_roots`
+ *
+ * A run never changes: Python (prefixes.py) writes another one, and what pointed at the old one points at it with one
+ * aligned store. Words are sorted as numbers, and the first span of a run begins at 0.
+ *
+ * Compiled with SPANS and PIN_DIR.
+ */
+#pragma once
+
+#include "address.h"
+
+/* First digits of IPv4 addresses, then those of IPv6. */
+BPF_TABLE_PINNED("array", __u32, __u64, prefix_roots, 2 << 16, PIN_DIR "/prefix_roots", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, __u64, prefix_spans, SPANS, PIN_DIR "/prefix_spans", BPF_F_MMAPABLE);
