@@ -24,44 +24,44 @@ static __always_inline __u64 prefix_verdict(const struct address *source, bool s
 	__u64 more = six ? __builtin_bswap64(source->low) : 0;
 	__u32 index = digits >> DIGIT_SHIFT | (__u32)six << 16;
 	const __u64 *entry = prefix_roots.lookup(&index);
-	__u64 verdict = 0, word, first = 0, count = 0, probe = 0, reach = 0, last = 0, left = 0;
+	__u64 verdict = 0, word, first = 0, end = 0, probe = 0, reach = 0, last = 0;
 
 	if (!entry)
 		return 0;
 	word = *entry;
 	for (int step = 0; step < SEARCH_STEPS; step++) {
-		if (!count) { /* `word` is the last that begins at or before the digit */
+		if (first == end) { /* `word` is the last that begins at or before the digit */
+			__u64 count = SPAN_COUNT(word);
+
 			if (word & SPAN_VERDICT)
 				verdict = word & SPAN_VERDICT;
-			count = SPAN_COUNT(word);
 			if (!count)
 				break;
 			first = SPAN_OFFSET(word);
+			end = first + count;
 			digits = digits << 16 | more >> 48;
 			more <<= 16;
 			last = digits | ((1ULL << DIGIT_SHIFT) - 1);
-			probe = (digits >> DIGIT_SHIFT) * count >> 16; 
-			reach = 0;
+			probe = first + ((digits >> DIGIT_SHIFT) * count >> 16);
+			reach = FIRST_REACH;
 		}
-		index = first + probe;
+		index = probe;
 		entry = prefix_spans.lookup(&index);
 		if (!entry)
 			break;
 		if (*entry <= last) {
 			word = *entry;
-			first += probe + 1;
-			count -= probe + 1;
-			if (!reach)
-				left = 0;
+			first = probe + 1;
+			probe = (first + end) >> 1;
+			if (probe - first > reach)
+				probe = first + reach;
 		} else {
-			count = probe;
-			if (!reach)
-				left = 1;
+			end = probe;
+			probe = (first + end) >> 1;
+			if (end - probe > reach)
+				probe = end - reach;
 		}
-		reach = reach ? reach << 1 : FIRST_REACH;
-		probe = count >> 1;
-		if (reach < probe)
-			probe = left ? count - 1 - reach : reach;
+		reach <<= 1;
 	}
 	return verdict;
 }
