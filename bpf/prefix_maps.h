@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* prefix_maps.h - the contract of the prefix table: who may talk to us, by the longest prefix of the address.
  *
- * A trie whose digits have 16 bits. A node is a run of spans in `prefix_spans`, sorted by their first digit; a span
- * holds from that digit up to the next span's, and a digit that longer prefixes divide is a span of its own, with
- * the node of the next digit below it. The first digit is not searched: each has its word in `prefix_roots`.
+ * A trie whose digits have 16 bits. A node is a run of words in `prefix_spans`, sorted as numbers. A span holds from
+ * its first digit up to the next span's; the first span of a run begins at 0. A digit that longer prefixes divide is a
+ * span of its own, with the node of the next digit below it. The first digit is not searched: each has its word in
+ * `prefix_roots`.
  *
- *	bits	of a word
+ *	bits	of a word in `prefix_roots` and of a span with something below in its run
  *	0-1	what holds here: 0 as above, 1 blocked, 2 allowed
  *	2-29	offset in `prefix_spans` of the run below
- *	30-46	spans in that run; 0 = nothing below
+ *	30-46	words in that run; 0 = nothing below
+ *	47	nothing is below that run: it is packed
  *	48-63	first digit of the span; 0 in `prefix_roots`
  *
+ *	bits	of a word in a packed run: three spans, so that a list of a million lies in a few megabytes
+ *	0-5	what holds in each, two bits each
+ *	16-31	first digit of the third
+ *	32-47	first digit of the second
+ *	48-63	first digit of the first; the last span of a run is repeated until its word is full
+ *
  * A run never changes: Python (prefixes.py) writes another one, and what pointed at the old one points at it with one
- * aligned store. Words are sorted as numbers, and the first span of a run begins at 0.
+ * aligned store.
  *
  * Compiled with SPANS and PIN_DIR.
  */

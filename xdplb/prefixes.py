@@ -29,7 +29,8 @@ _DIGIT = 16  # bits
 _DIGITS = 1 << _DIGIT
 _START = 48  # shift of a span's first digit
 _VERDICT = 3
-_RUN = (1 << 47) - 1 & ~_VERDICT  # count and offset of the run below
+_RUN = (1 << 48) - 1 & ~_VERDICT  # offset and count of the run below, and whether it is packed
+_PACKED = 1 << 47
 _LOW = (1 << _START) - 1
 # A node's prefixes lie as sorted numbers: first digit, length within the digit, verdict. So a prefix comes after all
 # those around it, and "allowed" after "blocked".
@@ -186,6 +187,21 @@ def _spread(words: Sequence[int], end: int) -> list[int]:
     return [word & _VERDICT for word, to in zip(words, ends, strict=True) for _ in range(to - (word >> _START))]
 
 
+def _pack(spans: list[int]) -> list[int]:
+    """Return the words of a packed run."""
+    spans += spans[-1:] * (-len(spans) % 3)
+    return [
+        a & ~_LOW | a & 3 | b >> 16 & 0xFFFF << 32 | (b & 3) << 2 | c >> 32 & 0xFFFF << 16 | (c & 3) << 4
+        for a, b, c in zip(spans[::3], spans[1::3], spans[2::3], strict=True)
+    ]
+
+
+def _unpack_verdict(word: int, digit: int) -> int:
+    """Return what holds for a digit that lies in one of the three spans of a packed word."""
+    later = (word >> 32 & _DIGITS - 1 <= digit) + (word >> 16 & _DIGITS - 1 <= digit)
+    return word >> 2 * later & _VERDICT
+
+
 def _within(entries: Sequence[int], start: int, length: int) -> tuple[Sequence[int], int]:
     """Return a node's prefixes inside one of its ranges, and what holds there by those around it."""
     outer = 0
@@ -274,6 +290,12 @@ def _root(family: int) -> int:
     return 0 if family == 4 else _DIGITS
 
 
+def _first_index(node: int) -> int:
+    """Return where the word of a node's first digit lies in the roots."""
+    shift = (_depth(node) - 1) * _DIGIT
+    return _root(node >> shift + _DIGIT) + (node >> shift & _DIGITS - 1)
+
+
 _EMPTY = memoryview(array("Q", [0]))  # the spans of a node that is not there
 _NONE: array[int] = array("I")
 
@@ -337,12 +359,9 @@ class Prefixes:
         try:
             for depth in range(7, 0, -1):
                 for node in nodes[depth]:
-                    words = array("Q", _sweep(entries.get(node, ()), below.get(node)))
-                    offset, count = _bounds(run := old.get(node, 0))
-                    if self._spans[offset : offset + count] == words:
+                    run = self._rewrite(entries.get(node, _NONE), below.pop(node, {}), old.get(node, 0))
+                    if old.get(node) == run:
                         del old[node]
-                    else:
-                        run = self._write(words)
                     below.setdefault(node >> _DIGIT, {})[node & _DIGITS - 1] = run
                     nodes[depth - 1].add(node >> _DIGIT)
         except NoRoom:
@@ -408,23 +427,34 @@ class Prefixes:
 
         `below` has the run below one digit, where it has changed. A node in which nothing holds has the run 0.
         """
+        entries = self._entries.get(node, _NONE)
         offset, count = _bounds(run)
-        old, end = self._spans[offset : offset + count] if count else _EMPTY, start + (_DIGITS >> length)
+        old, end = self._spans[offset : offset + count], start + (_DIGITS >> length)
+        if not count or run & _PACKED:
+            return self._rewrite(entries, below, run)
+        if not any(below.values()) and not any(below.get(word >> _START, word & _RUN) for word in old):
+            return self._rewrite(entries, {}, run)
         first = bisect_left(old, start << _START)
         behind = bisect_left(old, end << _START, first)
         runs = {word >> _START: word & _RUN for word in old[first:behind] if word & _RUN} | below
-        entries, outer = _within(self._entries.get(node, _NONE), start, length)
+        entries, outer = _within(entries, start, length)
         words = _sweep(entries, {digit: found for digit, found in runs.items() if found}, start, end, outer)
         if end < _DIGITS:  # the span behind, which may have to begin here, or no longer
             begins = behind < len(old) and old[behind] >> _START == end
             words.append(old[behind] if begins else end << _START | old[behind - 1] & _VERDICT)
             behind += begins
         middle = array("Q", _joined(words, old[first - 1] & _LOW if first else -1))
-        if old[first:behind] == middle:
-            return run
-        if first == 0 and behind == len(old) and middle == array("Q", [0]):
+        return run if old[first:behind] == middle else self._write(old[:first], middle, old[behind:])
+
+    def _rewrite(self, entries: Sequence[int], below: Mapping[int, int], run: int) -> int:
+        """Return a run for a whole node: `run` if it is right already."""
+        if not entries and not below:
             return 0
-        return self._write(old[:first], middle, old[behind:])
+        words = array("Q", _sweep(entries, below) if below else _pack(_sweep(entries)))
+        offset, count = _bounds(run)
+        if bool(below) != bool(run & _PACKED) and self._spans[offset : offset + count] == words:
+            return run
+        return self._write(words) | (0 if below else _PACKED)
 
     def _write(self, *parts: array[int] | memoryview) -> int:
         """Write a run into free room. Raises NoRoom."""
@@ -458,9 +488,16 @@ class Prefixes:
 
     def find(self, address: Address) -> Verdict:
         """Look an address up in the table, as the XDP program does."""
-        verdict = 0
-        for memory, index in self._way(address.version << address.max_prefixlen | int(address)):
-            verdict = memory[index] & _VERDICT or verdict
+        node = address.version << address.max_prefixlen | int(address)
+        depth = _depth(node)
+        word = self._roots[_first_index(node)]
+        verdict, packed = word & _VERDICT, 0
+        for shift in range((depth - 2) * _DIGIT, -1, -_DIGIT):
+            if packed or not _bounds(word)[1]:
+                break
+            digit, packed = node >> shift & _DIGITS - 1, word & _PACKED
+            word = self._spans[self._search(word, digit)]
+            verdict = (_unpack_verdict(word, digit) if packed else word & _VERDICT) or verdict
         return Verdict(verdict)
 
     def longest(self, address: Address) -> Prefix | None:
@@ -475,17 +512,20 @@ class Prefixes:
         return None
 
     def _way(self, node: int) -> list[tuple[memoryview, int]]:
-        """Return where the words lie, as (array, index), that lead to a node or address, as far as the table goes."""
-        depth = _depth(node)
-        way = [(self._roots, _root(node >> depth * _DIGIT) + (node >> (depth - 1) * _DIGIT & _DIGITS - 1))]
-        for shift in range((depth - 2) * _DIGIT, -1, -_DIGIT):
+        """Return where the words lie, as (array, index), that lead to a node, as far as the table goes."""
+        way = [(self._roots, _first_index(node))]
+        for shift in range((_depth(node) - 2) * _DIGIT, -1, -_DIGIT):
             memory, index = way[-1]
-            offset, count = _bounds(memory[index])
-            if not count:
+            word = memory[index]
+            if word & _PACKED or not word & _RUN:
                 break
-            behind = (node >> shift & _DIGITS - 1) + 1 << _START
-            way.append((self._spans, bisect_left(self._spans, behind, offset, offset + count) - 1))
+            way.append((self._spans, self._search(word, node >> shift & _DIGITS - 1)))
         return way
+
+    def _search(self, word: int, digit: int) -> int:
+        """Return where the last word of the run below lies that begins at this digit or before."""
+        offset, count = _bounds(word)
+        return bisect_left(self._spans, digit + 1 << _START, offset, offset + count) - 1
 
     def _walk(self) -> Iterator[tuple[int, int]]:
         """Yield every node of the table and its run."""
@@ -496,6 +536,7 @@ class Prefixes:
             while found:
                 node, run = found.pop()
                 yield node, run
-                offset, count = _bounds(run)
-                below = [word for word in self._spans[offset : offset + count].tolist() if word & _RUN]
-                found += [(node << _DIGIT | word >> _START, word & _RUN) for word in below]
+                if not run & _PACKED:
+                    offset, count = _bounds(run)
+                    below = [word for word in self._spans[offset : offset + count].tolist() if word & _RUN]
+                    found += [(node << _DIGIT | word >> _START, word & _RUN) for word in below]
