@@ -6,18 +6,21 @@
  * span of its own, with the node of the next digit below it. The first digit is not searched: each has its word in
  * `prefix_roots`.
  *
- *	bits	of a word in `prefix_roots` and of a span with something below in its run
+ *	bits	of a word in `prefix_roots`, and of a span in a run that is not packed
  *	0-1	what holds here: 0 as above, 1 blocked, 2 allowed
- *	2-29	offset in `prefix_spans` of the run below
- *	30-46	words in that run; 0 = nothing below
- *	47	nothing is below that run: it is packed
+ *	2-45	what is below: offset of its run (28 bits), then words in it less one (16 bits), or bits 0-37 of its
+ *		only word, when it is packed
+ *	46-47	0 nothing is below, 1 a run, 2 a packed run, 3 one packed word
  *	48-63	first digit of the span; 0 in `prefix_roots`
  *
- *	bits	of a word in a packed run: three spans, so that a list of a million lies in a few megabytes
+ *	bits	of a word in a packed run, which has nothing below it: three spans
  *	0-5	what holds in each, two bits each
- *	16-31	first digit of the third
- *	32-47	first digit of the second
+ *	6-21	first digit of the third
+ *	22-37	first digit of the second
  *	48-63	first digit of the first; the last span of a run is repeated until its word is full
+ *
+ * So a list of a million takes a few megabytes, which stay within reach of a CPU's caches and TLB: nearly all that a
+ * lookup costs is waiting for memory.
  *
  * A run never changes: Python (prefixes.py) writes another one, and what pointed at the old one points at it with one
  * aligned store.

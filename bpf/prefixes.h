@@ -12,8 +12,10 @@
 
 #define SPAN_VERDICT 3
 #define SPAN_OFFSET(word) ((word) >> 2 & ((1 << 28) - 1))
-#define SPAN_COUNT(word) ((word) >> 30 & ((1 << 17) - 1))
-#define SPAN_PACKED(word) ((word) >> 47 & 1)
+#define SPAN_COUNT(word) (((word) >> 30 & 0xffff) + 1)
+#define SPAN_BELOW(word) ((word) >> 46 & 3)
+#define BELOW_PACKED 2
+#define BELOW_WORD 3
 #define DIGIT_SHIFT 48 /* of a span's first digit, and of the digit in hand */
 
 /* A run of 65536 spans is searched in 31 steps at most. */
@@ -22,8 +24,8 @@
 /* What holds for a digit that lies in one of the three spans of a packed word. No branches: nobody could foretell them. */
 static __always_inline __u64 unpack_verdict(__u64 word, __u64 digit)
 {
-	__u64 second = ((word >> 32 & 0xffff) - digit - 1) >> 63; /* 1: begins at or before the digit */
-	__u64 third = ((word >> 16 & 0xffff) - digit - 1) >> 63;
+	__u64 second = ((word >> 22 & 0xffff) - digit - 1) >> 63; /* 1: begins at or before the digit */
+	__u64 third = ((word >> 6 & 0xffff) - digit - 1) >> 63;
 
 	return word >> 2 * (second + third) & SPAN_VERDICT;
 }
@@ -34,28 +36,36 @@ static __always_inline __u64 prefix_verdict(const struct address *source, bool s
 	__u64 more = six ? __builtin_bswap64(source->low) : 0;
 	__u32 index = digits >> DIGIT_SHIFT | (__u32)six << 16;
 	const __u64 *entry = prefix_roots.lookup(&index);
-	__u64 verdict = 0, word, packed = 0, first = 0, end = 0, probe = 0, reach = 0, last = 0;
+	__u64 verdict = 0, word, below = 0, first = 0, end = 0, probe = 0, reach = 0, last = 0;
 
 	if (!entry)
 		return 0;
 	word = *entry;
 	for (int step = 0; step < SEARCH_STEPS; step++) {
 		if (first == end) { /* `word` is the last that begins at or before the digit */
-			__u64 here = packed ? unpack_verdict(word, digits >> DIGIT_SHIFT) :
-					      word & SPAN_VERDICT;
-			__u64 count = SPAN_COUNT(word);
+			__u64 here = word & SPAN_VERDICT;
 
+			if (below == BELOW_PACKED)
+				here = unpack_verdict(word, digits >> DIGIT_SHIFT);
 			if (here)
 				verdict = here;
-			if (packed || !count)
+			if (below == BELOW_PACKED)
 				break;
-			packed = SPAN_PACKED(word);
-			first = SPAN_OFFSET(word);
-			end = first + count;
+			below = SPAN_BELOW(word);
+			if (!below)
+				break;
 			digits = digits << 16 | more >> 48;
 			more <<= 16;
+			if (below == BELOW_WORD) {
+				here = unpack_verdict(word >> 2, digits >> DIGIT_SHIFT);
+				if (here)
+					verdict = here;
+				break;
+			}
+			first = SPAN_OFFSET(word);
+			end = first + SPAN_COUNT(word);
 			last = digits | ((1ULL << DIGIT_SHIFT) - 1);
-			probe = first + ((digits >> DIGIT_SHIFT) * count >> 16);
+			probe = first + ((digits >> DIGIT_SHIFT) * SPAN_COUNT(word) >> 16);
 			reach = FIRST_REACH;
 		}
 		index = probe;

@@ -29,8 +29,9 @@ _DIGIT = 16  # bits
 _DIGITS = 1 << _DIGIT
 _START = 48  # shift of a span's first digit
 _VERDICT = 3
-_RUN = (1 << 48) - 1 & ~_VERDICT  # offset and count of the run below, and whether it is packed
-_PACKED = 1 << 47
+_RUN = (1 << 48) - 1 & ~_VERDICT  # what is below
+_KIND, _PLAIN, _PACKED, _WORD = 3 << 46, 1 << 46, 2 << 46, 3 << 46
+_REST = (1 << 38) - 1  # of a packed word, all but its first digit
 _LOW = (1 << _START) - 1
 # A node's prefixes lie as sorted numbers: first digit, length within the digit, verdict. So a prefix comes after all
 # those around it, and "allowed" after "blocked".
@@ -172,10 +173,13 @@ def _sweep(
 
 
 def _joined(words: Iterable[int], last: int = -1) -> list[int]:
-    """Return spans without those that say what the one before says; `last` is said before the first."""
+    """Return spans without those that say what the one before says; `last` is said before the first.
+
+    A digit with something below stays a span of its own.
+    """
     joined = []
     for word in words:
-        if word & _LOW != last:
+        if word & _LOW != last or word & _RUN:
             joined.append(word)
             last = word & _LOW
     return joined
@@ -191,14 +195,14 @@ def _pack(spans: list[int]) -> list[int]:
     """Return the words of a packed run."""
     spans += spans[-1:] * (-len(spans) % 3)
     return [
-        a & ~_LOW | a & 3 | b >> 16 & 0xFFFF << 32 | (b & 3) << 2 | c >> 32 & 0xFFFF << 16 | (c & 3) << 4
+        a & ~_LOW | a & 3 | b >> 26 & 0xFFFF << 22 | (b & 3) << 2 | c >> 42 & 0xFFFF << 6 | (c & 3) << 4
         for a, b, c in zip(spans[::3], spans[1::3], spans[2::3], strict=True)
     ]
 
 
 def _unpack_verdict(word: int, digit: int) -> int:
     """Return what holds for a digit that lies in one of the three spans of a packed word."""
-    later = (word >> 32 & _DIGITS - 1 <= digit) + (word >> 16 & _DIGITS - 1 <= digit)
+    later = (word >> 22 & _DIGITS - 1 <= digit) + (word >> 6 & _DIGITS - 1 <= digit)
     return word >> 2 * later & _VERDICT
 
 
@@ -262,7 +266,9 @@ class Room:
         return offset
 
     def give(self, offset: int, count: int) -> None:
-        """Take `count` spans back."""
+        """Take `count` spans back; none is nothing."""
+        if not count:
+            return
         self.used -= count
         if (before := self._offsets.get(offset)) is not None:
             count += self._drop(before)
@@ -276,8 +282,10 @@ class Room:
 
 
 def _bounds(run: int) -> tuple[int, int]:
-    """Return (offset, count) of a run as it stands in a word."""
-    return run >> 2 & (1 << 28) - 1, run >> 30 & (1 << 17) - 1
+    """Return (offset, count) of the run below, as it stands in a word; the count is 0 when there is none."""
+    if run & _KIND in (0, _WORD):
+        return 0, 0
+    return run >> 2 & (1 << 28) - 1, (run >> 30 & (1 << 16) - 1) + 1
 
 
 def _depth(node: int) -> int:
@@ -430,7 +438,7 @@ class Prefixes:
         entries = self._entries.get(node, _NONE)
         offset, count = _bounds(run)
         old, end = self._spans[offset : offset + count], start + (_DIGITS >> length)
-        if not count or run & _PACKED:
+        if run & _KIND != _PLAIN:
             return self._rewrite(entries, below, run)
         if not any(below.values()) and not any(below.get(word >> _START, word & _RUN) for word in old):
             return self._rewrite(entries, {}, run)
@@ -444,26 +452,29 @@ class Prefixes:
             words.append(old[behind] if begins else end << _START | old[behind - 1] & _VERDICT)
             behind += begins
         middle = array("Q", _joined(words, old[first - 1] & _LOW if first else -1))
-        return run if old[first:behind] == middle else self._write(old[:first], middle, old[behind:])
+        return run if old[first:behind] == middle else self._write(_PLAIN, old[:first], middle, old[behind:])
 
     def _rewrite(self, entries: Sequence[int], below: Mapping[int, int], run: int) -> int:
         """Return a run for a whole node: `run` if it is right already."""
         if not entries and not below:
             return 0
-        words = array("Q", _sweep(entries, below) if below else _pack(_sweep(entries)))
+        words = _sweep(entries, below) if below else _pack(_sweep(entries))
+        if len(words) == 1 and not below:
+            return _WORD | (words[0] & _REST) << 2
+        new, kind = array("Q", words), _PLAIN if below else _PACKED
         offset, count = _bounds(run)
-        if bool(below) != bool(run & _PACKED) and self._spans[offset : offset + count] == words:
+        if run & _KIND == kind and self._spans[offset : offset + count] == new:
             return run
-        return self._write(words) | (0 if below else _PACKED)
+        return self._write(kind, new)
 
-    def _write(self, *parts: array[int] | memoryview) -> int:
+    def _write(self, kind: int, *parts: array[int] | memoryview) -> int:
         """Write a run into free room. Raises NoRoom."""
         count = sum(map(len, parts))
         at = offset = self._room.take(count)
         for part in parts:
             self._spans[at : at + len(part)] = part
             at += len(part)
-        self._taken.append(run := count << 30 | offset << 2)
+        self._taken.append(run := kind | count - 1 << 30 | offset << 2)
         return run
 
     def _settle(self, replaced: Iterable[int]) -> None:
@@ -491,13 +502,17 @@ class Prefixes:
         node = address.version << address.max_prefixlen | int(address)
         depth = _depth(node)
         word = self._roots[_first_index(node)]
-        verdict, packed = word & _VERDICT, 0
+        verdict = word & _VERDICT
         for shift in range((depth - 2) * _DIGIT, -1, -_DIGIT):
-            if packed or not _bounds(word)[1]:
+            digit, kind = node >> shift & _DIGITS - 1, word & _KIND
+            if kind == _WORD:
+                return Verdict(_unpack_verdict(word >> 2, digit) or verdict)
+            if not kind:
                 break
-            digit, packed = node >> shift & _DIGITS - 1, word & _PACKED
             word = self._spans[self._search(word, digit)]
-            verdict = (_unpack_verdict(word, digit) if packed else word & _VERDICT) or verdict
+            if kind == _PACKED:
+                return Verdict(_unpack_verdict(word, digit) or verdict)
+            verdict = word & _VERDICT or verdict
         return Verdict(verdict)
 
     def longest(self, address: Address) -> Prefix | None:
@@ -517,7 +532,7 @@ class Prefixes:
         for shift in range((_depth(node) - 2) * _DIGIT, -1, -_DIGIT):
             memory, index = way[-1]
             word = memory[index]
-            if word & _PACKED or not word & _RUN:
+            if word & _KIND != _PLAIN:
                 break
             way.append((self._spans, self._search(word, node >> shift & _DIGITS - 1)))
         return way
@@ -536,7 +551,7 @@ class Prefixes:
             while found:
                 node, run = found.pop()
                 yield node, run
-                if not run & _PACKED:
+                if run & _KIND == _PLAIN:
                     offset, count = _bounds(run)
                     below = [word for word in self._spans[offset : offset + count].tolist() if word & _RUN]
                     found += [(node << _DIGIT | word >> _START, word & _RUN) for word in below]
