@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* prefixes.h - is this address blocked or allowed, by the longest prefix that covers it?
  *
- * As `find` in xdplb/prefixes.py.
+ * As `find` in xdplb/prefixes.py. No helper is called: the verifier turns a lookup in an array into an address.
  */
 #pragma once
 
@@ -18,7 +18,11 @@
 #define BELOW_WORD 3
 #define DIGIT_SHIFT 48 /* of a span's first digit, and of the digit in hand */
 
-/* A run of 65536 spans is searched in 31 steps at most. */
+/* The first step guesses the place, as if the digits lay evenly, which lists of addresses nearly do; the next ones look
+ * in steps that double from there, and halve what they have enclosed. So most of a search happens in one cache line,
+ * and a run of 65536 words takes 31 steps at most.
+ */
+#define FIRST_REACH 4
 #define SEARCH_STEPS (31 * (USE_VIP6 ? 7 : 1) + 1)
 
 /* What holds for a digit that lies in one of the three spans of a packed word. No branches: nobody could foretell them. */
@@ -30,6 +34,9 @@ static __always_inline __u64 unpack_verdict(__u64 word, __u64 digit)
 	return word >> 2 * (second + third) & SPAN_VERDICT;
 }
 
+/* One flat loop over all digits. Places are kept as ends of a range: of a length, the verifier would learn how it shrinks,
+ * decide branches by it, and so follow every way through the loop on its own.
+ */
 static __always_inline __u64 prefix_verdict(const struct address *source, bool six)
 {
 	__u64 digits = six ? __builtin_bswap64(source->high) : (__u64)bpf_ntohl(source->low >> 32) << 32;

@@ -1,9 +1,9 @@
 """Which prefixes are blocked and which allowed, and the table in which the XDP program finds an address's longest one.
 
-How the table's words lie stands in `bpf/prefix_maps.h`. Over both lists together the longest prefix decides; where the
-same prefix is on both, it is allowed. A change writes one node's run anew, into free room, and what pointed at the old
-run then points at the new one, in one store: a packet meets the state before or after, never between. The old run's
-room stays as it is until no packet can be reading it any more (`release`).
+How the table's words lie stands in `bpf/prefix_maps.h`; only Python writes them. Over both lists together the longest
+prefix decides; where the same prefix is on both, it is allowed. A change writes one node's run anew, into free room, and
+what pointed at the old run then points at the new one, in one store: a packet meets the state before or after, never
+between. The old run's room stays as it is until no packet can be reading it any more (`release`).
 """
 
 from __future__ import annotations
@@ -221,11 +221,11 @@ def _within(entries: Sequence[int], start: int, length: int) -> tuple[Sequence[i
 
 
 class Room:
-    """Which of `size` spans are free: an allocator that joins what is given back with its free neighbours."""
+    """Which of `size` words are free: an allocator that joins what is given back with its free neighbours."""
 
     def __init__(self, size: int, used: Iterable[tuple[int, int]] = ()) -> None:
         self.used = 0
-        self._counts: dict[int, int] = {}  # of free spans, by offset
+        self._counts: dict[int, int] = {}  # of free words, by offset
         self._offsets: dict[int, int] = {}  # by where they end
         self._same: dict[int, dict[int, None]] = {}  # offsets by count
         self._next, self._size = 0, size  # all is free from `next` on
@@ -250,14 +250,17 @@ class Room:
         return count
 
     def take(self, count: int) -> int:
-        """Return the offset of `count` spans, now in use. Raises NoRoom."""
+        """Return the offset of `count` words, now in use. Raises NoRoom."""
         if count not in self._same and self._size - self._next >= count:
             offset = self._next
             self._next += count
         else:
             fits = count if count in self._same else min((c for c in self._same if c > count), default=0)
             if not fits:
-                raise NoRoom(f"no room for {count} more spans, {self._size - self.used} of {self._size} being free")
+                free = self._size - self.used
+                raise NoRoom(
+                    f"the prefix table is full: {count} words in a row wanted, {free} of {self._size} are free"
+                )
             offset = next(iter(self._same[fits]))
             self._drop(offset)
             if fits > count:
@@ -266,7 +269,7 @@ class Room:
         return offset
 
     def give(self, offset: int, count: int) -> None:
-        """Take `count` spans back; none is nothing."""
+        """Take `count` words back."""
         if not count:
             return
         self.used -= count
@@ -308,6 +311,16 @@ _EMPTY = memoryview(array("Q", [0]))  # the spans of a node that is not there
 _NONE: array[int] = array("I")
 
 
+def words_needed(four: int, six: int) -> int:
+    """Return how many words `prefix_spans` wants for lists of so many IPv4 and IPv6 prefixes.
+
+    IPv4 takes one word a prefix at the most, 0.6 in a list of a million; IPv6 took 1.8 in a list like today's routes
+    (/29 to /64), and 18 if nothing but single addresses far apart are on it. Twice that, since a list that replaces
+    another lies beside it at first; and some room for what is replaced between two releases.
+    """
+    return 2 * (four + 3 * six) + 2 * _DIGITS
+
+
 class Prefixes:
     """The lists and their table, in the words of `prefix_roots` and `prefix_spans`."""
 
@@ -326,7 +339,7 @@ class Prefixes:
 
     @property
     def words_used(self) -> int:
-        """How many spans are in use or not yet released."""
+        """How many words of `prefix_spans` are in use or not yet released."""
         return self._room.used
 
     # --- changes ---
@@ -435,7 +448,7 @@ class Prefixes:
 
         `below` has the run below one digit, where it has changed. A node in which nothing holds has the run 0.
         """
-        entries = self._entries.get(node, _NONE)
+        entries: Sequence[int] = self._entries.get(node, _NONE)
         offset, count = _bounds(run)
         old, end = self._spans[offset : offset + count], start + (_DIGITS >> length)
         if run & _KIND != _PLAIN:
