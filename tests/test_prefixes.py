@@ -167,7 +167,7 @@ verdicts = st.sampled_from([BLOCKED, ALLOWED])
 lists = st.sets(st.tuples(prefixes, verdicts), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.tuples(prefixes, verdicts), lists, st.integers(0, 99)), max_size=25), st.booleans())
 def test_table_follows_the_rule_after_every_change(
     changes: list[tuple[Prefix, Verdict] | Lists | int], again: bool

@@ -1,9 +1,9 @@
 """Which prefixes are blocked and which allowed, and the table in which the XDP program finds an address's longest one.
 
 How the table's words lie stands in `bpf/prefix_maps.h`; only Python writes them. Over both lists together the longest
-prefix decides; where the same prefix is on both, it is allowed. A change writes one node's run anew, into free room, and
-what pointed at the old run then points at the new one, in one store: a packet meets the state before or after, never
-between. The old run's room stays as it is until no packet can be reading it any more (`release`).
+prefix decides; where the same prefix is on both, it is allowed. A change writes one node's run anew, into free room,
+and what pointed at the old run then points at the new one, in one store: a packet meets the state before or after,
+never between. The old run's room stays as it is until no packet can be reading it any more (`release`).
 """
 
 from __future__ import annotations
@@ -559,7 +559,7 @@ class Prefixes:
         """Yield every node of the table and its run."""
         for family in (4, 6):
             first = _root(family)
-            words = self._roots[first : first + _DIGITS]
+            words = self._roots[first : first + _DIGITS].tolist()
             found = [(family << _DIGIT | digit, word & _RUN) for digit, word in enumerate(words) if word & _RUN]
             while found:
                 node, run = found.pop()
