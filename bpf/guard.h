@@ -115,10 +115,10 @@ static __always_inline int guard_rates(struct packet *p)
 
 static __always_inline int guard(struct packet *p)
 {
-	__u64 verdict = PREFIX_NONE;
+	__u64 verdict = 0;
 
 	if (USE_PREFIXES)
-		verdict = prefix_verdict(&p->sender);
+		verdict = prefix_verdict(&p->sender, is6(p));
 	if (USE_PREFIXES && verdict == PREFIX_BLOCKED) {
 		if (!BLOCK_COUNTS_ONLY)
 			return END(dropped_blocked, XDP_DROP);

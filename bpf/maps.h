@@ -12,6 +12,7 @@
 #pragma once
 
 #include "address.h"
+#include "prefix_maps.h"
 
 /* What a row of `services` is for: the upper byte of its key's last word. A packet asks for the first kind; the others
  * only when that is not there and something of that kind is configured.

@@ -17,8 +17,10 @@ from xdplb.dataplane.plane import Spec, spec_from
 from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError
+from xdplb.guard import Lists
 from xdplb.model import Mode
 from xdplb.net import Nic, read_nic, take_xdp_off
+from xdplb.prefixes import Prefixes
 from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 
@@ -39,6 +41,8 @@ class Forwarding:
         self.carry: Callable[[Totals], None] = lambda totals: None
         self._kernel: Kernel | None = None
         self._rings: Rings = {}  # as they lie in the kernel
+        self.lists: Lists | None = None  # what the guard's table should say
+        self.prefixes: Prefixes | None = None  # that table
 
     @property
     def kernel(self) -> Kernel:
@@ -84,6 +88,13 @@ class Forwarding:
             self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
         self._kernel.put_devices(list(self.interfaces.values()))
         return self._kernel.pinned.adopted
+
+    async def guard(self, lists: Lists) -> None:
+        """Make the guard's table say this. Raises NoRoom of prefixes."""
+        self.lists = lists
+        if lists.blocked or lists.allowed or self.prefixes is not None or self.kernel.spec.prefixes:
+            self.prefixes = self.prefixes or _table_of(self.kernel)
+            await asyncio.to_thread(self.prefixes.load, lists.blocked, lists.allowed)
 
     def attached(self) -> bool:
         """Whether our program is on any interface."""
@@ -155,8 +166,12 @@ class Forwarding:
         new = await asyncio.to_thread(Kernel, self.place, spec)
         new.put_devices(list(self.interfaces.values()))
         other_tables = new.pinned.folder != old.pinned.folder
+        prefixes = None
         if other_tables:  # full before the first packet sees them
             self._rings = {}
+            if self.lists and (self.lists.blocked or self.lists.allowed):
+                prefixes = _table_of(new)
+                await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
             new.apply(await self._changes(services, new))
         attached = self.attached()
         if attached:
@@ -165,10 +180,16 @@ class Forwarding:
         if other_tables and attached:
             await asyncio.sleep(QUIET_S)
             self.carry((old.traffic(), old.verdicts()))
+        if other_tables:
+            self.prefixes = prefixes
         self._kernel = new
         old.close()
         self._tidy()
         log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
+
+
+def _table_of(kernel: Kernel) -> Prefixes:
+    return Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans"))
 
 
 def _name_of(program_id: int) -> str:

@@ -27,7 +27,7 @@ class Capacity:
     limits: int = 64
     flows: int = 1 << 14  # lines of 7 flows each
     clients: int = 8  # of 8 accounts each
-    spans: int = 64
+    spans: int = 1 << 18  # words for the guard's lists
 
     def holds(self, other: Capacity) -> bool:
         """Whether there is at least as much room as in `other`."""

@@ -212,6 +212,11 @@ class Kernel:
             _prefix_network(key): int.from_bytes(syscall.lookup(fd, key, 8), "little") for key in syscall.keys(fd, 20)
         }
 
+    def words(self, name: str) -> memoryview:
+        """Return an array of words, which stays mapped as long as somebody holds it, also after `close`."""
+        entries = self.pinned.maps[name]["entries"]
+        return memoryview(self._map(name)).cast("Q")[:entries]
+
     def put_devices(self, indexes: Sequence[int]) -> None:
         """Say which interfaces the numbers in backends' rows are."""
         for number, index in enumerate(indexes):
