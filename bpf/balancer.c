@@ -21,6 +21,79 @@
 
 BPF_TABLE("prog", __u32, __u32, tail, 1); /* -> unusual */
 
+/* What is known of a packet, but for pointers. */
+struct notes {
+	struct flow flow;
+	struct address sender;
+	__u64 hash;
+	__u64 frame_bytes;
+	__u64 inner_bytes;
+	__u64 traffic_class;
+	__u64 ttl;
+	__u64 tcp_flags;
+	__u64 tags;
+	__u64 tag_bytes;
+	__u64 kind;
+	__u64 inner6;
+	__u64 row;
+};
+
+BPF_TABLE("percpu_array", __u32, struct notes, notes, 1);
+
+/* The verifier follows each of many ways on its own, until it knows what it has known at that place before. So all that it
+ * knows is laid down and taken up again, and what comes after is followed once.
+ */
+static __always_inline int take_up(struct packet *p)
+{
+	__u32 zero = 0;
+	volatile struct notes *n = notes.lookup(&zero);
+
+	if (!n)
+		return END(dropped_no_backend, XDP_DROP); /* never */
+	n->flow.source.high = p->flow.source.high;
+	n->flow.source.low = p->flow.source.low;
+	n->flow.destination.high = p->flow.destination.high;
+	n->flow.destination.low = p->flow.destination.low;
+	n->flow.ports = p->flow.ports;
+	n->flow.protocol = p->flow.protocol;
+	n->sender.high = p->sender.high;
+	n->sender.low = p->sender.low;
+	n->hash = p->hash;
+	n->frame_bytes = p->frame_bytes;
+	n->inner_bytes = p->inner_bytes;
+	n->traffic_class = p->traffic_class;
+	n->ttl = p->ttl;
+	n->tcp_flags = p->tcp_flags;
+	n->tags = p->tags;
+	n->tag_bytes = p->tag_bytes;
+	n->kind = p->kind;
+	n->inner6 = p->inner6;
+	n->row = p->row;
+	p->flow.source.high = n->flow.source.high;
+	p->flow.source.low = n->flow.source.low;
+	p->flow.destination.high = n->flow.destination.high;
+	p->flow.destination.low = n->flow.destination.low;
+	p->flow.ports = n->flow.ports;
+	p->flow.protocol = n->flow.protocol;
+	p->sender.high = n->sender.high;
+	p->sender.low = n->sender.low;
+	p->hash = n->hash;
+	p->frame_bytes = n->frame_bytes;
+	p->inner_bytes = n->inner_bytes;
+	p->traffic_class = n->traffic_class;
+	p->ttl = n->ttl;
+	p->tcp_flags = n->tcp_flags;
+	p->tags = n->tags;
+	p->tag_bytes = n->tag_bytes & 12;
+	p->kind = n->kind;
+	p->inner6 = n->inner6;
+	p->row = n->row;
+	__u32 row = p->row;
+
+	p->service = services.lookup(&row);
+	return p->service ? NEXT : END(dropped_no_backend, XDP_DROP); /* never */
+}
+
 /* Forwarded packets are counted where they go, and nowhere else: all other numbers are sums of these. */
 static __always_inline void count(const struct packet *p, int sign)
 {
@@ -67,7 +140,10 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 	if (unlikely(p->inner_bytes > p->service->mtu))
 		return UNUSUAL;
 	p->sender = p->flow.source;
-	TRY(guard(p));
+	if (USE_PREFIXES || USE_LIMITS) {
+		TRY(take_up(p));
+		TRY(guard(p));
+	}
 	TRY(steer(p));
 	return forward(ctx, p);
 }
@@ -75,9 +151,11 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 static __always_inline int balance_unusual(struct xdp_md *ctx, struct packet *p)
 {
 	TRY(parse_any(ctx, p));
+	TRY(take_up(p));
 	if (p->kind == ECHO_REQUEST)
 		return answer_echo(ctx, p);
 	TRY(find_service(p));
+	TRY(take_up(p));
 	TRY(guard(p));
 	if (!USE_CLIENT)
 		p->hash = hash_flow(p);

@@ -51,14 +51,13 @@ static __always_inline bool client_over_rate(__u64 client, __u64 now, __u64 cost
 		__u64 account = line->client[i];
 		__s64 rank = debt(account, now);
 		/* Further ahead than may be: free, or left by a limit that is no more. */
-		__s64 stale = negative(most - rank), ours = negative((__s64)((account ^ name) >> TIME_BITS) - 1);
+		__u64 stale = is_negative(most - rank), ours = is_negative((__s64)((account ^ name) >> TIME_BITS) - 1);
 
-		rank = (rank & ~stale) | (LONGEST_PAID & stale);
-		rank -= OURS & ours;
-		__s64 lower = negative(rank - least);
+		rank = choose(stale, LONGEST_PAID, rank) - OURS * ours;
+		__u64 lower = is_negative(rank - least);
 
-		least = (rank & lower) | (least & ~lower);
-		place = (i & lower) | (place & ~lower);
+		least = choose(lower, rank, least);
+		place = choose(lower, i, place);
 	}
 	if (least < LONGEST_PAID && least + OURS > 0)
 		owed = least + OURS;

@@ -40,6 +40,7 @@ struct packet {
 	__u64 tag_bytes; /* 0, 4 or 8 */
 	__u64 kind;
 	bool inner6;
+	__u32 row; /* of the service */
 	const struct service *service;
 	const struct backend *backend;
 	struct traffic *traffic; /* of that backend */
@@ -92,14 +93,20 @@ static __always_inline int end(struct packet *p, __u64 reason, __u64 action)
 	return ENDED;
 }
 
-/* All ones where a number is negative, else 0. The compiler must not see through it: where it would branch, the verifier
- * would have to follow both ways to the end of the program, and so for every such place.
+/* 1 where a number is negative, else 0; and a choice by that. The compiler must not see where it comes from: it would
+ * branch, and the verifier would follow both ways to the end of the program, and so for every such place. Not by masks of
+ * all ones, which Linux 6.18 follows both ways, too.
  */
-static __always_inline __s64 negative(__s64 number)
+static __always_inline __u64 is_negative(__s64 number)
 {
-	number >>= 63;
 	barrier_var(number);
-	return number;
+	return (__u64)number >> 63;
+}
+
+static __always_inline __s64 choose(__u64 first, __s64 one, __s64 other)
+{
+	barrier_var(first);
+	return other + (one - other) * first;
 }
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)

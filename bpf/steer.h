@@ -20,7 +20,7 @@ static __always_inline __u64 name_flow(const struct packet *p, __u32 *line)
 	return hash * 0xd6e8feb86659fd93ULL & ~0xffffULL;
 }
 
-/* The flow's word in its line, and its place; 0: it is not there. Without branches: see negative(). */
+/* The flow's word in its line, and its place; 0: it is not there. Without branches: see choose(). */
 static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u64 *place)
 {
 	__u64 found = 0;
@@ -28,10 +28,10 @@ static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u
 #pragma unroll
 	for (int i = 0; i < FLOWS_IN_LINE; i++) {
 		__u64 flow = line->flow[i];
-		__u64 same = negative((__s64)((flow ^ name) >> 16) - 1);
+		__u64 same = is_negative((__s64)((flow ^ name) >> 16) - 1);
 
-		found |= flow & same;
-		*place |= i & same;
+		found |= flow * same;
+		*place |= i * same;
 	}
 	return found;
 }

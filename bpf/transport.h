@@ -23,22 +23,22 @@ static __always_inline bool is_tag(__be16 type)
 	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
-/* All ones for a tag's type. */
-static __always_inline __u64 tag_mask(__u64 type)
+/* 1 for a tag's type. */
+static __always_inline __u64 marks_tag(__u64 type)
 {
-	return negative((__s64)(type ^ bpf_htons(ETH_P_8021Q)) - 1) |
-	       negative((__s64)(type ^ bpf_htons(ETH_P_8021AD)) - 1);
+	return is_negative((__s64)(type ^ bpf_htons(ETH_P_8021Q)) - 1) +
+	       is_negative((__s64)(type ^ bpf_htons(ETH_P_8021AD)) - 1);
 }
 
 /* No tag, one or two, of a frame with at least 34 bytes; return the type behind them. */
 static __always_inline __be16 read_tags(const void *frame, struct packet *p)
 {
 	__u64 outer = *(const __u16 *)(frame + 12), inner = *(const __u16 *)(frame + 16);
-	__u64 one = tag_mask(outer), two = one & tag_mask(inner);
+	__u64 one = marks_tag(outer), two = one * marks_tag(inner);
 
 	p->tags = *(const __u32 *)(frame + 12) | (__u64) * (const __u32 *)(frame + 16) << 32;
-	p->tag_bytes = (one & 4) + (two & 4);
-	return (outer & ~one) | (inner & one & ~two) | (*(const __u16 *)(frame + 20) & two);
+	p->tag_bytes = 4 * (one + two);
+	return choose(two, *(const __u16 *)(frame + 20), choose(one, inner, outer));
 }
 
 /* Whether a protocol without ports that we know may be anybody's: IPv6's extension headers and ICMP are not. Nor is 0,

@@ -40,7 +40,8 @@ def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     cflags += [f"-D{name}={value}" for name, value in request["defines"].items()]
     bpf = BPF(text=join(BPF_DIR / request["source"]).encode(), cflags=cflags)
     maps = dict(_describe_map(bpf, index) for index in range(lib.bpf_num_tables(ctypes.c_void_p(bpf.module))))
-    maps.pop(TAIL, None)  # belongs to the code, not to the layout
+    pins = Path(request["pin_dir"])
+    maps = {name: described for name, described in maps.items() if (pins / name).exists()}  # others are the code's own
     if request.get("tail"):
         tail = bpf[TAIL.encode()].map_fd
         syscall.update(tail, bytes(4), _load(bpf, request, request["tail"]).to_bytes(4, "little"))
