@@ -23,9 +23,11 @@ from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, 
 from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
 from xdplb.features import spec_for, vlans_of, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
+from xdplb.guard import Lists, change_table, read_lists
 from xdplb.health.watch import Watch
 from xdplb.model import Config
 from xdplb.net import Network, interface_index, read_nic, tx_errors
+from xdplb.prefixes import NoRoom, parse_prefix
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import PutSlots, Traffic, entries_written
 
@@ -67,6 +69,7 @@ class Daemon:
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._desires: Memo = {}
+        self.lists = Lists()
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
@@ -105,6 +108,9 @@ class Daemon:
     async def _start(self, replace_other: bool) -> None:
         self.kept = state.load(self.name)
         self._loaded = True
+        self.lists = await asyncio.to_thread(
+            read_lists, self.config.guard, self.kept.overrides.prefixes, self.path.parent
+        )
         self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))
@@ -113,6 +119,7 @@ class Daemon:
         finally:
             adopted = await loading
         self.last.adopted = adopted
+        await self._guard()
         moving = count_slots(self.forwarding.kernel.tables()).moving
         self._open_windows(identity for identity, slots in moving.items() if slots)
         if self.forwarding.kernel.tables().services and self.forwarding.attached():
@@ -162,6 +169,8 @@ class Daemon:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             except TimeoutError:
                 await self._stay_attached()
+                if self.forwarding.prefixes is not None:
+                    self.forwarding.prefixes.release(time.monotonic())
             else:
                 await self.reconcile()
 
@@ -266,6 +275,7 @@ class Daemon:
             next_seed(0),
             mtus=[nic.mtu for nic in self.network.nics],
             vlans=vlans_of(self.services),
+            prefixes=self.lists.words(self.config.guard.max_prefixes),
         )
 
     def _follow(self, known: dict[Key, Health] | None = None) -> None:
@@ -300,6 +310,37 @@ class Daemon:
             await self.reconcile()
         return self._written - written
 
+    async def guard(self, changes: dict[str, str | None]) -> None:
+        """Take up changes of the guard's lists: "block", "allow" or None by prefix. Raises DaemonError: none was."""
+        before, lists = self.kept.overrides, self.lists
+        after = before.copy()
+        after.prefixes |= changes
+        self.kept.overrides = after
+        try:
+            state.save(self.name, self.kept)
+        except DaemonError:
+            self.kept.overrides = before
+            raise
+        async with self._turn:
+            table = self.forwarding.prefixes
+            for text, verdict in changes.items():
+                lists.put(parse_prefix(text), verdict)
+            try:
+                if table is not None and self.forwarding.kernel.spec.prefixes:
+                    table.release(time.monotonic())
+                    for text, verdict in changes.items():
+                        change_table(table, text, verdict)
+                    return
+            except NoRoom as reason:
+                log.info("making new tables: %s", reason)
+            await self._guard()
+
+    async def _guard(self) -> None:
+        """Make the kernel's lists what they should be, with room for them compiled in."""
+        spec = self._spec(self.forwarding.kernel.spec)
+        await self.forwarding.become(self.forwarding.kernel.spec.union(spec), self.services)
+        await self.forwarding.guard(self.lists)
+
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
         kernel = self.forwarding.kernel
@@ -325,7 +366,17 @@ class Daemon:
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
             "spared": kernel.spared(),
+            "guard": self._guard_document(),
             "services": services_document(self.services, traffic, self._slots),
+        }
+
+    def _guard_document(self) -> dict[str, Any]:
+        table = self.forwarding.prefixes
+        return {
+            "blocked": len(self.lists.blocked),
+            "allowed": len(self.lists.allowed),
+            "words": table.words_used if table else 0,
+            "room": self.forwarding.kernel.spec.capacity.spans,
         }
 
     async def _interface_document(self, name: str, index: int) -> dict[str, Any]:

@@ -56,10 +56,12 @@ class Overrides:
     added: dict[str, list[Backend]] = field(default_factory=dict)
     removed: set[Key] = field(default_factory=set)
     draining: set[Key] = field(default_factory=set)
+    prefixes: dict[str, str | None] = field(default_factory=dict)  # "block", "allow", or off both lists
 
     def copy(self) -> Overrides:
         """Return a copy that can be changed without changing this one."""
-        return Overrides({s: list(b) for s, b in self.added.items()}, set(self.removed), set(self.draining))
+        added = {service: list(backends) for service, backends in self.added.items()}
+        return Overrides(added, set(self.removed), set(self.draining), dict(self.prefixes))
 
     def apply(self, service: Service) -> Service:
         """Return the service as the operator wants it now."""
@@ -74,7 +76,9 @@ class Overrides:
         """Return each change as one phrase, in a stable order."""
         added = [f"backend {s}/{b.name} added" for s, backends in self.added.items() for b in backends]
         removed = [f"backend {s}/{name} removed" for s, name in self.removed]
-        return sorted(added + removed + [f"backend {s}/{name} draining" for s, name in self.draining])
+        drained = [f"backend {s}/{name} draining" for s, name in self.draining]
+        words = {"block": "blocked", "allow": "allowed", None: "off the lists"}
+        return sorted(added + removed + drained + [f"{text} {words[to]}" for text, to in self.prefixes.items()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,4 +351,5 @@ def overrides_to_json(overrides: Overrides) -> dict[str, Any]:
         },
         "removed": sorted(overrides.removed),
         "draining": sorted(overrides.draining),
+        "prefixes": overrides.prefixes,
     }

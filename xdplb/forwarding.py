@@ -122,19 +122,19 @@ class Forwarding:
 
     async def write(self, services: Sequence[DesiredService], wanted: Spec, settle: Collection[int]) -> list[Change]:
         """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
-        await self._become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
+        await self.become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
         rings, self._rings = self._rings, {}  # given back when all went well
         try:
             changes = await self._changes(services, self.kernel, settle, rings)
         except NoRoom as reason:
             log.info("making new tables: %s", reason)
-            await self._become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
+            await self.become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
             rings = {}
             changes = await self._changes(services, self.kernel, (), rings)
         self._apply(changes)
         self._rings = rings
         kept = self.kernel.spec
-        await self._become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
+        await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
         return changes
 
     def _apply(self, changes: Sequence[Change]) -> None:
@@ -158,8 +158,8 @@ class Forwarding:
         spec = kernel.spec
         return await asyncio.to_thread(reconcile, services, kernel.tables(), spec.capacity, spec.seed, settle, rings)
 
-    async def _become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
-        """Swap the program, and the tables with it when their layout changes."""
+    async def become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
+        """Swap the program, and the tables with it when their layout changes. Raises KernelError."""
         old = self.kernel
         if spec == old.spec:
             return

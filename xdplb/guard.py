@@ -1,4 +1,4 @@
-"""The block and allow lists: from the configuration and its files, with what operators changed, to the kernel's table."""
+"""The block and allow lists: from the configuration, its files and what operators changed to the kernel's table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xdplb.errors import ConfigError
-from xdplb.model import Guard
+from xdplb.model import Address, Guard
 from xdplb.prefixes import Prefix, Prefixes, Verdict, parse_list, parse_prefix, prefix_text, words_needed
 
 VERDICTS = {"block": Verdict.BLOCKED, "allow": Verdict.ALLOWED}
@@ -28,6 +28,16 @@ class Lists:
             self.blocked.add(prefix)
         elif verdict == "allow":
             self.allowed.add(prefix)
+
+    def longest(self, address: Address) -> tuple[str, str] | None:
+        """Return the longest prefix that covers an address, and its list; None: there is none."""
+        prefix = parse_prefix(str(address))
+        while prefix.bit_length() > 2:
+            for among, verdict in ((self.allowed, "allow"), (self.blocked, "block")):
+                if prefix in among:
+                    return prefix_text(prefix), verdict
+            prefix = Prefix(prefix >> 1)
+        return None
 
     def words(self, least: int = 0) -> int:
         """Return how much room they want in the kernel, and room for `least` prefixes in all; 0: they are empty."""

@@ -109,6 +109,7 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
         },
         removed={(service, name) for service, name in changed["removed"]},
         draining={(service, name) for service, name in changed["draining"]},
+        prefixes=dict(changed.get("prefixes", {})),
     )
     if not same_boot:
         return Kept(overrides)

@@ -231,4 +231,3 @@ def _name(value: object) -> object:
 def _show(outcome: Outcome) -> str:
     why = f" {outcome.reason}" if outcome.reason else ""
     return f"{outcome.action.name}{why} {outcome.frame.hex()}"
-

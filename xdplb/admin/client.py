@@ -54,6 +54,14 @@ class Client:
         """Take a drain back. Raises ConfigError, DaemonError."""
         return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
 
+    def change_lists(self, changes: dict[str, str | None]) -> dict[str, Any]:
+        """Put prefixes on the "block" or "allow" list, or with None off both. Raises ConfigError, DaemonError."""
+        return self._ask("PATCH", "/v1/guard", changes)
+
+    def look_up(self, address: str) -> dict[str, Any]:
+        """Return what the guard's lists say of an address. Raises ConfigError, DaemonError."""
+        return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
+
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         connection = _Connection(self.path)
         try:

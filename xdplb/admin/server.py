@@ -15,10 +15,11 @@ from typing import Any
 
 from aiohttp import web
 
-from xdplb.config import make_backend
+from xdplb.config import make_backend, parse_address
 from xdplb.daemon import Daemon
 from xdplb.desired import add_backend, drain_backend, remove_backend
 from xdplb.errors import ConfigError, DaemonError, RefusedError, XdplbError
+from xdplb.guard import parse_change
 from xdplb.model import DEFAULT_WEIGHT
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,6 +54,8 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_delete("/v1/backends/{backend}", _remove)
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
+    app.router.add_get("/v1/guard", _look_up)
+    app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
@@ -122,6 +125,25 @@ async def _set_drain(request: web.Request, drain: bool) -> web.Response:
     found = drain_backend(daemon.config, overrides, name, service, drain)
     written = await daemon.change(overrides)
     return _changed(daemon, written, found, began)
+
+
+async def _look_up(request: web.Request) -> web.Response:
+    daemon = request.app[_DAEMON]
+    address = parse_address("address", request.query.get("address", ""))
+    found = daemon.lists.longest(address)
+    prefix, verdict = found if found else (None, None)
+    return _answer({"address": str(address), "prefix": prefix, "verdict": verdict})
+
+
+async def _change_lists(request: web.Request) -> web.Response:
+    began, daemon = time.monotonic(), request.app[_DAEMON]
+    changes: dict[str, str | None] = {}
+    for text, verdict in (await _body(request)).items():
+        if verdict not in ("block", "allow", None):
+            raise ConfigError(text, f"{verdict!r} is not known", 'give "block", "allow" or null')
+        changes[parse_change("prefix", text)] = verdict
+    await daemon.guard(changes)
+    return _answer({"changed": sorted(changes), "took_ms": round((time.monotonic() - began) * 1e3, 2)})
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

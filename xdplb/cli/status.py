@@ -30,6 +30,8 @@ def status(target: Target, as_json: bool) -> None:
         for line in _table(service["backends"]):
             click.echo(line)
     counted = {reason: n for reason, n in document["verdicts"].items() if n}
+    if spared := {name: n for name, n in document["spared"].items() if n}:
+        click.echo("\nspared (counted only): " + ", ".join(f"{name} {n:,}" for name, n in spared.items()))
     click.echo("\nnot forwarded: " + (", ".join(f"{r} {n:,}" for r, n in counted.items()) or "nothing"))
 
 
@@ -39,16 +41,17 @@ def _ring(service: dict[str, Any]) -> str:
 
 
 def _head(document: dict[str, Any]) -> list[str]:
-    nic, last, start = document["interface"], document["reconcile"], document["start"]
+    nics, last, start = document["interfaces"], document["reconcile"], document["start"]
     uptime = timedelta(seconds=int(document["now"] - document["started"]))
     lines = [f"xdplb {document['version']} {document['name']!r}, pid {document['pid']}, up {uptime}"]
-    if "error" in nic:
-        return [*lines, f"{nic['name']}: {nic['error']}"]
-    lines.append(
-        f"{nic['name']}: XDP {nic['mode']} mode, program {nic['program_id']} ({', '.join(nic['compiled'])}), link "
-        f"{nic['link_id']}, driver {nic['driver']}, MTU {nic['mtu']}, maps {nic['map_bytes'] / 2**20:.1f} MiB"
-    )
-    errors = "unknown" if nic["xdp_tx_errors"] is None else f"{nic['xdp_tx_errors']:,}"
+    lines += [_interface(nic) for nic in nics]
+    for nic in [nic for nic in nics if "error" not in nic][:1]:
+        lines.append(f"compiled in: {', '.join(nic['compiled'])}; maps {nic['map_bytes'] / 2**20:.1f} MiB")
+    counts = [nic["xdp_tx_errors"] for nic in nics if nic.get("xdp_tx_errors") is not None]
+    errors = f"{sum(counts):,}" if counts else "unknown"
+    guard = document["guard"]
+    if guard["blocked"] or guard["allowed"]:
+        lines.append(f"guard: {guard['blocked']:,} prefixes blocked, {guard['allowed']:,} allowed")
     sent = document["forwarded"]
     lines.append(f"forwarded {sent['packets']:,} packets, {sent['bytes']:,} bytes; send errors of the NIC: {errors}")
     how = "adopted what was there" if start["adopted"] else "loaded a new program"
@@ -62,6 +65,13 @@ def _head(document: dict[str, Any]) -> list[str]:
     if document["config"]["changes"]:
         lines.append("changed since the file: " + "; ".join(document["config"]["changes"]))
     return lines
+
+
+def _interface(nic: dict[str, Any]) -> str:
+    if "error" in nic:
+        return f"{nic['name']}: {nic['error']}"
+    program = f"program {nic['program_id']}, link {nic['link_id']}"
+    return f"{nic['name']}: XDP {nic['mode']} mode, {program}, driver {nic['driver']}, MTU {nic['mtu']}"
 
 
 def _table(backends: list[dict[str, Any]]) -> list[str]:

@@ -64,9 +64,9 @@ class Spec:
         return {**self.sizes(), **switches, **{name.upper(): int(getattr(self, name)) for name in numbers}}
 
     def union(self, other: Spec) -> Spec:
-        """Return `other` in the tables of this one, with what this one can do besides."""
+        """Return `other` in the tables of this one, or such with more room, with what this one can do besides."""
         switches = {name: getattr(self, name) or getattr(other, name) for name in SWITCHES}
-        return replace(other, capacity=self.capacity, seed=self.seed, **switches)
+        return replace(other, capacity=self.capacity.union(other.capacity), seed=self.seed, **switches)
 
 
 def spec_from(raw: dict[str, Any]) -> Spec:

@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -367,7 +367,7 @@ class TestRun:
         call = _libc.syscall
         number, command = ctypes.c_long(_NUMBER[os.uname().machine]), ctypes.c_long(PROG_TEST_RUN)
         at, size = ctypes.c_void_p(ctypes.addressof(self._attr)), ctypes.c_long(ctypes.sizeof(_Test))
-        self._call = lambda: call(number, command, at, size)
+        self._call: Callable[[], int] = lambda: call(number, command, at, size)
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """Return the action and the frame afterwards. The kernel wants at least 14 bytes. Raises OSError."""

@@ -86,7 +86,7 @@ class FakeDaemon:
                 "mtu": 1600,
                 "rx_packets": self.forwarded["packets"] + sum(self.verdicts.values()),
                 "xdp_tx_errors": 0,
-                "compiled": ["vip4", "vip6", "outer4", "outer6"],
+                "compiled": ["vip4", "vip6", "ipip4", "ipip6"],
                 "map_bytes": 1_310_720,
             },
             "reconcile": {"at": _STARTED + 0.1, "writes": 0, "adopted": True, "took_s": 0.003, "error": None},
