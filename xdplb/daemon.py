@@ -343,14 +343,14 @@ class Daemon:
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
-        kernel = self.forwarding.kernel
+        interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
+        kernel = self.forwarding.kernel  # from here on without `await`: a reconcile in between may replace it
         traffic = dict(self.kept.traffic)
         for identity, sent in kernel.traffic().items():
             traffic[identity] = traffic.get(identity, Traffic()) + sent
         if self._slots is None:
             self._slots = count_slots(kernel.tables())
         verdicts = kernel.verdicts()
-        interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
         return {
             "version": __version__,
             "name": self.name,

@@ -19,7 +19,7 @@ from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError
 from xdplb.guard import Lists
 from xdplb.model import Mode
-from xdplb.net import Nic, read_nic, take_xdp_off
+from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
@@ -86,7 +86,7 @@ class Forwarding:
             self._kernel = await asyncio.to_thread(Kernel, self.place, wider)
         else:
             self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
-        self._kernel.put_devices(list(self.interfaces.values()))
+        self._kernel.put_devices(self._devices())
         return self._kernel.pinned.adopted
 
     async def guard(self, lists: Lists) -> None:
@@ -100,10 +100,18 @@ class Forwarding:
         """Whether our program is on any interface."""
         return any(loader.attached(self.place, index) for index in self.interfaces.values())
 
+    def _present(self) -> dict[str, int]:
+        """Return the interfaces that there still are: when one vanishes, the others go on."""
+        return {name: index for name, index in self.interfaces.items() if interface_exists(index)}
+
+    def _devices(self) -> list[int]:
+        present = self._present()
+        return [present.get(name, 0) for name in self.interfaces]
+
     async def attach(self) -> list[Nic]:
         """Attach, or replace what we attached before; never in another mode than asked. Raises KernelError."""
         nics = []
-        for name, index in self.interfaces.items():
+        for name, index in self._present().items():
             loader.attach(self.place, self.kernel.pinned, name, index, self.mode)
             nics.append(nic := await read_nic(index))
             if nic.xdp_mode != self.mode:
@@ -164,7 +172,7 @@ class Forwarding:
         if spec == old.spec:
             return
         new = await asyncio.to_thread(Kernel, self.place, spec)
-        new.put_devices(list(self.interfaces.values()))
+        new.put_devices(self._devices())
         other_tables = new.pinned.folder != old.pinned.folder
         prefixes = None
         if other_tables:  # full before the first packet sees them
@@ -175,7 +183,7 @@ class Forwarding:
             new.apply(await self._changes(services, new))
         attached = self.attached()
         if attached:
-            for name, index in self.interfaces.items():
+            for name, index in self._present().items():
                 loader.attach(self.place, new.pinned, name, index, self.mode)
         if other_tables and attached:
             await asyncio.sleep(QUIET_S)

@@ -113,6 +113,11 @@ def interface_index(name: str) -> int:
         raise RefusedError(f"interface {name!r} does not exist; there are: {names}") from None
 
 
+def interface_exists(index: int) -> bool:
+    """Whether there is an interface of this number."""
+    return _name_of(index) != ""
+
+
 def _name_of(index: int | None) -> str:
     with contextlib.suppress(OSError):
         return socket.if_indextoname(index or 0)

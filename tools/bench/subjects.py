@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from random import Random
 
 from tools.bench.driver import XDP_TX, request
 from xdplb.dataplane import syscall
@@ -14,7 +15,9 @@ from xdplb.dataplane.kernel import Kernel, request_for
 from xdplb.dataplane.loader import Place, Request, obtain
 from xdplb.desired import Hop, Overrides, desire
 from xdplb.features import spec_for
-from xdplb.model import Address, Backend, Balancer, Config, Forward, Limits, Rate, Service, Vip
+from xdplb.guard import Lists
+from xdplb.model import Address, Backend, Balancer, Config, Forward, Guard, Limits, Rate, Service, Vip
+from xdplb.prefixes import Prefix, Prefixes
 from xdplb.reconcile import needed, reconcile
 from xdplb.tables import PutSlots, Way, slot_backends, slot_word
 
@@ -53,6 +56,7 @@ class Case:
     way: Way
     vips: int = 1
     moving: bool = False
+    prefixes: int = 0
     stranger: bool = False
     slower: int = 1
 
@@ -93,9 +97,10 @@ def cases() -> Iterator[Case]:
     for number in (100, 1000):
         many = config(*(service(4, 4, n, 10) for n in range(number)))
         yield Case(f"{number:,} services", 4, many, Way.IPIP4, vips=number)
-    limits = Limits(packets=Rate(1_000_000, 1_000_000), connections=Rate(1_000_000, 1_000_000))
-    guarded = replace(config(service(4, 4, limits=limits)))
-    yield Case("rate limit", 4, guarded, Way.IPIP4, slower=2)
+    limits = Limits(packets=Rate(1_000_000, 1_000_000_000), connections=Rate(1_000_000, 1_000_000_000))
+    guarded = replace(config(service(4, 4, limits=limits)), guard=Guard(max_clients=2_000_000))
+    yield Case("rate limits", 4, guarded, Way.IPIP4, slower=2)
+    yield Case("block list of 1M, rate limits", 4, guarded, Way.IPIP4, slower=4, prefixes=1_000_000)
     yield Case("every slot moving", 4, config(service(4, 4)), Way.IPIP4, moving=True, slower=2)
     yield Case("no VIP", 4, config(service(4, 4, 77)), Way.IPIP4, stranger=True)
 
@@ -108,8 +113,11 @@ def prepare(place: Place, case: Case) -> Request:
         for b in s.backends
     }
     desired = desire(case.config, Overrides(), {}, dict(hops))
-    spec = spec_for(case.config, case.config.services, HASH_KEY, None, SEED)
-    spec = replace(spec, capacity=spec.capacity.union(needed(desired)))
+    lists = Lists(blocked=draw_prefixes(case.prefixes))
+    spec = spec_for(case.config, case.config.services, HASH_KEY, None, SEED, prefixes=lists.words())
+    spec = replace(spec, block_counts_only=True, capacity=spec.capacity.union(needed(desired)))
+    if case.moving:
+        spec = replace(spec, capacity=replace(spec.capacity, flows=1 << 18))
     kernel = Kernel(place, spec)
     kernel.apply(reconcile(desired, kernel.tables(), spec.capacity, spec.seed))
     if case.moving:
@@ -119,8 +127,19 @@ def prepare(place: Place, case: Case) -> Request:
             if word
         }
         kernel.apply([PutSlots(desired[0].identity, words)])
+    if case.prefixes:
+        Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans")).load(lists.blocked, ())
     kernel.close()
     return request_for(spec)
+
+
+def draw_prefixes(number: int) -> set[Prefix]:
+    """Return so many IPv4 prefixes at random, of the lengths that block lists have."""
+    draw, found = Random(1), set[Prefix]()
+    while len(found) < number:
+        bits = draw.choice((20, 22, 24, 24, 24, 28, 32, 32))
+        found.add(Prefix(4 << bits | draw.getrandbits(bits)))
+    return found
 
 
 @contextmanager

@@ -13,6 +13,12 @@
 
 The router's end of a wire is named after the host, the host's end is eth0; the router is 10.0.N.1, fd00:N::1.
 A wire is a veth pair. What veth needs that a NIC does not stands where it is set.
+
+Only when asked for: `add_neighbour` makes the lb's wire a segment with more hosts on it, `add_second_wire` gives the
+lb another way to the router.
+
+    router ── bridge "lan" ─┬─ lb  10.0.2.2            router ── lb2 10.0.3.1 ───── lb  eth1 10.0.3.2
+      10.0.2.1              └─ n1  10.0.2.11 (the VIPs on lo)        fd00:3::1               fd00:3::2
 """
 
 from __future__ import annotations
@@ -46,6 +52,7 @@ MOST_BACKENDS = 200
 MTU, WIDE_MTU = 1500, 1600  # a client's packet; that and an outer IPv6 header, rounded up
 
 _NUMBERS = {"client": 1, "lb": 2}
+_SECOND = {"lb2": 3}  # the lb's second wire
 _XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")  # mov r0, XDP_PASS; exit
 _SYSCTLS: dict[str, int | str] = {
     "ipv6/conf/all/accept_dad": 0,  # addresses are usable at once
@@ -56,6 +63,7 @@ _SYSCTLS: dict[str, int | str] = {
 _SYSCTLS_OF: dict[str, dict[str, int | str]] = {
     "router": {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1},
     "client": {"ipv4/ip_local_port_range": "1024 65535", "ipv4/tcp_tw_reuse": 1},
+    "n": {"ipv4/conf/all/arp_ignore": 1, "ipv4/conf/all/arp_announce": 2},  # a VIP is nobody's on a shared segment
 }
 
 
@@ -72,8 +80,14 @@ class Counters(NamedTuple):
 
 def address(host: str, version: int = 4, last: int = 2) -> str:
     """Return a host's IPv4 or IPv6 address; `last` tells a client's many apart, and 1 is the router on that wire."""
-    number = _NUMBERS.get(host) or 10 + int(host.removeprefix("b"))
+    if _is_neighbour(host):
+        host, last = "lb", 10 + int(host[1:]) if last == 2 else last
+    number = {**_NUMBERS, **_SECOND}.get(host) or 10 + int(host.removeprefix("b"))
     return f"10.0.{number}.{last}" if version == 4 else f"fd00:{number}::{last}"
+
+
+def _is_neighbour(host: str) -> bool:
+    return host[0] == "n"
 
 
 class Lab:
@@ -90,6 +104,7 @@ class Lab:
             raise RefusedError(f"{backends} backends: at most {MOST_BACKENDS}")
         self.prefix, self.queues = prefix, queues
         self.backends = [f"b{n}" for n in range(1, backends + 1)]
+        self.neighbours: list[str] = []
         self.client_addresses = [address("client", version, last) for last in CLIENT_LASTS for version in (4, 6)]
         self._record = Record(prefix)
         self._pid: int | None = None  # of the process that has to take it down
@@ -101,13 +116,14 @@ class Lab:
         """Return a lab that stands, whoever made it; `down` of it does nothing. Raises RefusedError."""
         lab = cls(prefix, 0)
         hosts = [name.removeprefix(f"{prefix}-") for name in lab._record.read().namespaces]
-        lab.backends = [host for host in hosts if host not in ("router", *_NUMBERS)]
+        lab.backends = [host for host in hosts if host not in ("router", *_NUMBERS) and not _is_neighbour(host)]
+        lab.neighbours = [host for host in hosts if _is_neighbour(host)]
         return lab
 
     @property
     def hosts(self) -> list[str]:
         """Every host."""
-        return ["router", *_NUMBERS, *self.backends]
+        return ["router", *_NUMBERS, *self.backends, *self.neighbours]
 
     # --- its life -------------------------------------------------------------------------------------------
 
@@ -219,6 +235,27 @@ class Lab:
             self.backends.append(host)
         return host
 
+    def add_neighbour(self) -> str:
+        """Add a host on the lb's own segment, which a bridge on the router makes of the lb's wire; returns its name."""
+        host = f"n{len(self.neighbours) + 1}"
+        with undisturbed():
+            if not self.neighbours:
+                with self.inside("router"), IPRoute() as ipr:
+                    _make_segment(ipr)
+            self._add_host(host)
+            self.neighbours.append(host)
+        return host
+
+    def add_second_wire(self) -> None:
+        """Give the lb an eth1, whose other end is the router's lb2; no route leads there yet."""
+        name = f"{self.prefix}-lb"
+        with undisturbed():
+            self._lay_wire("lb2", name, "eth1")
+            with netns.inside(name), IPRoute() as ipr:
+                index = socket.if_nametoindex("eth1")
+                _add_addresses(ipr, index, "lb2", 2)
+                ipr.link("set", index=index, state="up")
+
     def counters(self, host: str, ifname: str = "eth0") -> Counters:
         """Return what an interface has counted."""
         with self.inside(host), IPRoute() as ipr:
@@ -235,7 +272,7 @@ class Lab:
         self._record.write(namespace=name)
         netns.create(name)
         with netns.inside(name), IPRoute() as ipr:
-            for key, value in {**_SYSCTLS, **_SYSCTLS_OF.get(host, {})}.items():
+            for key, value in {**_SYSCTLS, **_SYSCTLS_OF.get("n" if _is_neighbour(host) else host, {})}.items():
                 Path("/proc/sys/net", key).write_text(str(value))
             ipr.link("set", index=1, state="up")
         if host != "router":
@@ -243,11 +280,11 @@ class Lab:
             with netns.inside(name), IPRoute() as ipr:
                 _set_up_host(ipr, host)
 
-    def _lay_wire(self, host: str, name: str) -> None:
+    def _lay_wire(self, host: str, name: str, ifname: str = "eth0") -> None:
         wire = {"num_tx_queues": self.queues, "num_rx_queues": self.queues}
         wire["mtu"] = MTU if host == "client" else WIDE_MTU
         with self.inside("router"), IPRoute() as ipr, open(netns.FOLDER / name) as there:
-            peer = {"ifname": "eth0", "net_ns_fd": there.fileno(), **wire}
+            peer = {"ifname": ifname, "net_ns_fd": there.fileno(), **wire}
             ipr.link("add", ifname=host, kind="veth", peer=peer, **wire)
             _set_up_router(ipr, host)
 
@@ -261,16 +298,36 @@ def _set_up_router(ipr: Any, host: str) -> None:
             features = device.get_features()
             features["tx-checksum-ip-generic"] = False
             device.set_features(features)
-    _add_addresses(ipr, index, host, 1)
+    if _is_neighbour(host):
+        ipr.link("set", index=index, master=socket.if_nametoindex("lan"))
+    else:
+        _add_addresses(ipr, index, host, 1)
     ipr.link("set", index=index, state="up")
-    if host == "lb":
+    if host in ("lb", "lb2"):
         # Without a program of its own, a veth drops what its peer sends by XDP_TX.
         program = load_xdp(_XDP_PASS)
         flags = ("IFLA_XDP_FLAGS", XDP_FLAGS["native"])
         ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", program), flags]})
         os.close(program)
-        ipr.route("add", dst=f"{VIP4}/32", gateway=address("lb"))
-        ipr.route("add", dst=f"{VIP6}/128", family=socket.AF_INET6, gateway=address("lb", 6))
+    if host == "lb":
+        _route_vips(ipr)
+
+
+def _route_vips(ipr: Any) -> None:
+    ipr.route("replace", dst=f"{VIP4}/32", gateway=address("lb"))
+    ipr.route("replace", dst=f"{VIP6}/128", family=socket.AF_INET6, gateway=address("lb", 6))
+
+
+def _make_segment(ipr: Any) -> None:
+    """Make the router's end of the lb's wire a port of a bridge, which takes over its addresses."""
+    port = socket.if_nametoindex("lb")
+    ipr.flush_addr(index=port)
+    ipr.link("add", ifname="lan", kind="bridge")
+    lan = socket.if_nametoindex("lan")
+    ipr.link("set", index=port, master=lan)
+    _add_addresses(ipr, lan, "lb", 1)
+    ipr.link("set", index=lan, state="up")
+    _route_vips(ipr)
 
 
 def _set_up_host(ipr: Any, host: str) -> None:

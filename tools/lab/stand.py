@@ -76,7 +76,7 @@ class Stand:
     def start_backends(self, hosts: Iterable[str]) -> None:
         """Start agent and web server on each; return when all of them work."""
         started = list(hosts)
-        sources = ["--from", address("lb"), "--from", address("lb", 6)]
+        sources = [part for wire in ("lb", "lb2") for v in (4, 6) for part in ("--from", address(wire, v))]
         for host in started:
             argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources]
             self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""The lab's HTTP/1.1 server: it says who it is. `python -m tools.lab.web NAME [--port 80] [--address ::]`
+"""The lab's HTTP/1.1 server: it says who it is. `python -m tools.lab.web NAME [--port 80 ...] [--address ::]`
 
 Every request is answered with the body "NAME" and `X-Backend: NAME`, /bytes/N with N bytes; a request's own body is
 read and dropped. It prints "ready" once it listens, and what it has served when SIGTERM ends it.
@@ -129,9 +129,11 @@ class Server(asyncio.Protocol):
         self.transport.close()
 
 
-def start(lab: Lab, backends: Iterable[str], port: int = 80, **popen: Any) -> dict[str, subprocess.Popen[str]]:
+def start(
+    lab: Lab, backends: Iterable[str], ports: Iterable[int] = (80,), **popen: Any
+) -> dict[str, subprocess.Popen[str]]:
     """Start a server on each of these backends; returns when all listen. Raises RuntimeError."""
-    command = [sys.executable, "-m", "tools.lab.web", "--port", str(port)]
+    command = [sys.executable, "-m", "tools.lab.web", *(f"--port={port}" for port in ports)]
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, **popen}
     children = {name: lab.spawn(name, [*command, name], **options) for name in backends}
     for name, child in children.items():
@@ -142,15 +144,16 @@ def start(lab: Lab, backends: Iterable[str], port: int = 80, **popen: Any) -> di
     return children
 
 
-async def serve(site: Site, address: str, port: int) -> None:
+async def serve(site: Site, address: str, ports: Iterable[int]) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, port), family=family, backlog=4096, dualstack_ipv6=address == "::")
-    await loop.create_server(lambda: Server(site), sock=listener, backlog=4096)
+    for port in ports:
+        listener = socket.create_server((address, port), family=family, backlog=4096, dualstack_ipv6=address == "::")
+        await loop.create_server(lambda: Server(site), sock=listener, backlog=4096)
     print("ready", flush=True)
     await stop.wait()
 
@@ -159,14 +162,14 @@ def main() -> None:
     """Read the arguments, serve, say what was served."""
     parser = argparse.ArgumentParser(prog="python -m tools.lab.web", description=(__doc__ or "").partition(" `")[0])
     parser.add_argument("name")
-    parser.add_argument("--port", type=int, default=80)
+    parser.add_argument("--port", type=int, action="append", help="repeatable (80)")
     parser.add_argument("--address", default="::", help=":: means every address, of both families")
     given = parser.parse_args()
-    site = Site(given.name)
+    site, ports = Site(given.name), given.port or [80]
     try:
-        asyncio.run(serve(site, given.address, given.port))
+        asyncio.run(serve(site, given.address, ports))
     except OSError as error:
-        sys.exit(f"web: {given.address} port {given.port}: {error}")
+        sys.exit(f"web: {given.address} port {', '.join(map(str, ports))}: {error}")
     with contextlib.suppress(BrokenPipeError):  # whoever started us may be gone
         print(json.dumps({"requests": site.requests, "connections": site.connections}), flush=True)
 

@@ -218,9 +218,10 @@ class Kernel:
         return memoryview(self._map(name)).cast("Q")[:entries]
 
     def put_devices(self, indexes: Sequence[int]) -> None:
-        """Say which interfaces the numbers in backends' rows are."""
+        """Say which interfaces the numbers in backends' rows are; 0: none, it has vanished."""
         for number, index in enumerate(indexes):
-            syscall.update(self._fds["devices"], number.to_bytes(4, "little"), index.to_bytes(4, "little"))
+            if index:
+                syscall.update(self._fds["devices"], number.to_bytes(4, "little"), index.to_bytes(4, "little"))
 
     def _backend_leaf(self, row: BackendRow) -> Any:
         leaf = self._leaf["backends"]()
