@@ -40,7 +40,11 @@ def encode(value: Any) -> Any:
         return {type(value).__name__: value.value}
     if is_dataclass(value) and not isinstance(value, type):
         inner = {item.name: encode(getattr(value, item.name)) for item in fields(value)}
-        return {type(value).__name__: {k: v for (k, v), item in zip(inner.items(), fields(value), strict=True) if v != encode(item.default)}}
+        return {
+            type(value).__name__: {
+                k: v for (k, v), item in zip(inner.items(), fields(value), strict=True) if v != encode(item.default)
+            }
+        }
     if isinstance(value, IPv4Address | IPv6Address):
         return {"Address": str(value)}
     if isinstance(value, bytes):

@@ -39,11 +39,13 @@ VIPS: dict[int, list[Address]] = {
 }
 NETWORKS: dict[int, list[Network]] = {
     4: [ip_network(text) for text in ("198.18.0.0/16", "198.18.4.0/22", "203.0.113.0/28", "203.0.113.128/25")],
-    6: [ip_network(text) for text in ("2001:db8:aa::/48", "2001:db8:aa:bb::/64", "2001:db8:cc::/127", "2001:db8:d::/50")],
+    6: [
+        ip_network(text) for text in ("2001:db8:aa::/48", "2001:db8:aa:bb::/64", "2001:db8:cc::/127", "2001:db8:d::/50")
+    ],
 }
 PORTS = [80, 443, 53, 1, 65535, 8005]
 RANGES = [(8000, 8010), (8011, 8012), (1, 65535), (65000, 65535), (1, 2), (256, 511)]
-FAMILIES = [(1, 1), (1, 1), (1, 0), (0, 1), (1, 1), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1)]
+FAMILIES = [(1, 1), (1, 1), (1, 0), (0, 1), (1, 1), (1, 1), (0, 1), (1, 0), (1, 1), (1, 1), (1, 1), (0, 0)]
 MACS = [bytes.fromhex(f"0200000000{n:02x}") for n in range(1, 8)]
 
 
@@ -57,7 +59,7 @@ class Case:
 
 
 def spec_of(seed: int, number: int) -> Spec:
-    """Return what is compiled in. The first has everything; of the others, two after each other complement each other."""
+    """Return what is compiled in. The first has everything; later, two after each other are complements."""
     rng = Random(f"{seed} spec {number // 2}")
     on = {name: number == 0 or (rng.random() < 0.5) == (number % 2 == 0) for name in SWITCHES}
     if number == 1:
@@ -181,7 +183,8 @@ class _Maker:
         if rng.random() < 0.04:
             return "no route"
         bits = spec.source4_bits if version == 4 else spec.source6_bits
-        number = int(ip_address("10.9.8.7" if version == 4 else "fd00:9::1:2:3")) >> bits << bits
+        number = int(ip_address("10.0.0.0" if version == 4 else "fd00:9::")) | rng.getrandbits(24)
+        number = number >> bits << bits
         return Hop(
             rng.choice([0, 0, 1, 7]),
             rng.choice(MACS),
@@ -212,9 +215,7 @@ def _overlap(one: Vip, other: Vip) -> bool:
 
 def _reserve(service: Service, spec: Spec | None = None) -> list[Backend]:
     """All backends that a service may ever have."""
-    if spec is None:
-        versions = [4, 6]
-    elif service.forward is Forward.L2:
+    if spec is None or service.forward is Forward.L2:
         versions = [4, 6]
     else:
         versions = [v for v in (4, 6) if getattr(spec, f"{service.forward}{v}")]

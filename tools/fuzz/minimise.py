@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from tools.fuzz.configs import Case
 from tools.fuzz.run import Difference, Run, Step
 
-SECONDS = 10.0  # as long as this may take
+SECONDS = 8.0  # as long as this may take
+FEW = 50  # frames, after each of which the counters are looked at
 
 
 def minimise(run: Run, case: Case, steps: Sequence[Step]) -> tuple[Case, list[Step], Difference] | None:
@@ -20,7 +21,7 @@ def minimise(run: Run, case: Case, steps: Sequence[Step]) -> tuple[Case, list[St
     kept = list(steps)
 
     def differs(candidate: Sequence[Step]) -> bool:
-        return time.monotonic() < deadline and run.replay(case, candidate, closely=len(candidate) < 50) is not None
+        return time.monotonic() < deadline and run.replay(case, candidate, len(candidate) <= FEW) is not None
 
     if difference.step is not None:
         kept = kept[: difference.step + 1]
@@ -30,7 +31,7 @@ def minimise(run: Run, case: Case, steps: Sequence[Step]) -> tuple[Case, list[St
     for number in range(len(kept) if len(kept) <= 4 else 0):
         kept = shorter(kept, number, differs)
     case = _fewer_states(run, case, kept)
-    return case, kept, run.replay(case, kept) or difference
+    return case, kept, run.replay(case, kept, len(kept) <= FEW) or difference
 
 
 def fewer(steps: list[Step], differs: Callable[[Sequence[Step]], bool]) -> list[Step]:
@@ -74,4 +75,4 @@ def _fewer_states(run: Run, case: Case, steps: Sequence[Step]) -> Case:
     """Leave out the states after the last frame's."""
     last = max(state for state, _ in steps)
     shorter_case = Case(case.spec, case.states[: last + 1], case.devices)
-    return shorter_case if run.replay(shorter_case, steps) else case
+    return shorter_case if run.replay(shorter_case, steps, len(steps) <= FEW) else case
