@@ -34,36 +34,22 @@ MUTANTS = [
     Mutant("TTL checksum 0xffff stays", "encap.h", "(word + 0x10000) >> 32 << 16", "word >> 32 << 16"),
     Mutant("fragments of all protocols are alike", "parse_any.h", ".protocol = p->flow.protocol", ".protocol = 0"),
     Mutant("quoted ports are not exchanged", "parse_any.h", "ports >> 16 | (__u64)(ports & 0xffff) << 16", "ports"),
-    Mutant(
-        "as long as the MTU is too long",
-        "balancer.c",
-        "inner_bytes > p->backend->mtu",
-        "inner_bytes >= p->backend->mtu",
-    ),
+    Mutant("as long as the MTU is too long", "balancer.c", "> p->backend->mtu", ">= p->backend->mtu"),
     Mutant("a range ends one port early", "find_service.h", "port <= range >> 16", "port < range >> 16"),
-    Mutant(
-        "a tag stands before its type",
-        "encap.h",
-        "(ETH_P_8021Q) | (__u32)to->vlan << 16",
-        "(ETH_P_8021Q) << 16 | to->vlan",
-    ),
+    Mutant("a tag stands before its type", "encap.h", "| (__u32)to->vlan << 16", "<< 16 | to->vlan"),
     Mutant("UDP's length is without GUE's", "encap.h", "UDP_HEADER_BYTES + GUE_HEADER_BYTES)", "UDP_HEADER_BYTES)"),
     Mutant("AH is as long as other headers", "parse_any.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"),
-    Mutant("a SYN-ACK opens a connection", "packet.h", "(TCP_SYN | TCP_ACK)) == TCP_SYN", "TCP_SYN)) == TCP_SYN"),
+    Mutant("a SYN-ACK opens a connection", "packet.h", "(TCP_SYN | TCP_ACK)) == TCP_SYN", "TCP_SYN) == TCP_SYN"),
     Mutant("a backend that is down keeps flows", "steer.h", "backend && backend->up ?", "backend ?"),
     Mutant("a limit lets one more through", "guard.h", "owed + (__s64)cost > most", "owed > most"),
     Mutant("echo replies keep their TTL", "answer.h", "ip->ttl = ANSWER_TTL;", ""),
-    Mutant(
-        "an error quotes four bytes more",
-        "answer.h",
-        "inner_bytes : MOST4 - bytes)",
-        "inner_bytes : MOST4 - bytes + 4)",
-    ),
+    Mutant("an error quotes four bytes more", "answer.h", "bytes : MOST4 - bytes) &", "bytes : MOST4 - bytes + 4) &"),
     Mutant("what has no egress counts", "balancer.c", "if (how == ENDED)\n\t\tcount(p, -1);", ""),
-    Mutant("an IPv4 source of 224/4 may be told", "answer.h", "first4 < 224", "first4 <= 224"),
-    Mutant(
-        "options are not skipped", "parse_any.h", "parse_payload(network + header_bytes", "parse_payload(network + 20"
-    ),
+    Mutant("an IPv4 source of 224/8 may be told", "answer.h", "first4 < 224", "first4 <= 224"),
+    Mutant("an own tag takes 8 bytes", "encap.h", "*(__u32 *)(frame + 12) = bpf", "*(__u64 *)(frame + 12) = bpf"),
+    Mutant("sources like ::x:0 may not be told", "answer.h", "low & ~(1ULL << 56)", "low > 1ULL << 56"),
+    Mutant("protocol 0 finds empty rows", "transport.h", "IPPROTO_ICMP && protocol;", "IPPROTO_ICMP;"),
+    Mutant("options are not skipped", "parse_any.h", "(network + header_bytes", "(network + 20"),
 ]
 
 

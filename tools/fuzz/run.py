@@ -70,7 +70,7 @@ class Run:
         for state in range(len(case.states)):
             if not self.enter(state):
                 break
-            for _ in range(max(1, packets // len(case.states) // BATCH)):
+            for _ in range(-(-packets // (len(case.states) * BATCH))):
                 batch = [self._frame(frames, mutations) for _ in range(BATCH)]
                 steps += ((state, frame) for frame in batch)
                 if difference := self._try(batch):
