@@ -7,6 +7,7 @@ help:
 	@echo 'make check   format, lint, types, tests that need no root: seconds'
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root)'
+	@echo 'make fuzz    the XDP program against its model in Python, on millions of frames (root)'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
 demo:
@@ -43,6 +44,10 @@ bench:
 	@tools/setup
 	@$(PY) -m tools.bench
 
+fuzz:
+	@tools/setup test
+	@$(PY) -m tools.fuzz
+
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench
+.PHONY: help demo test check format lab lab-down bench fuzz

@@ -157,8 +157,6 @@ static __always_inline int balance_unusual(struct xdp_md *ctx, struct packet *p)
 	TRY(find_service(p));
 	TRY(take_up(p));
 	TRY(guard(p));
-	if (!USE_CLIENT)
-		p->hash = hash_flow(p);
 	TRY(steer(p));
 	if (!GOES(p, LOCAL)) {
 		if (p->ttl <= 1)

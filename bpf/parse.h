@@ -9,33 +9,26 @@
 #include "packet.h"
 #include "transport.h"
 
-#define MORE_FRAGMENTS_OR_OFFSET 0x3fff /* of frag_off, RFC 791, 3.1 */
+/* The first 8 bytes of an IPv4 header in one word, as they lie in memory: version and length, TOS, total length,
+ * identification, flags and offset. Of a packet without options that is no fragment, these bits are these.
+ */
+#define PLAIN_IPV4_BITS 0xff3f0000000000ffULL
+#define PLAIN_IPV4 0x45
 
-static __always_inline int parse_ports(const void *transport, const void *end_of_frame, struct packet *p)
+static __always_inline int parse_ipv4(const void *network, const void *end_of_frame, struct packet *p)
 {
-	int how = parse_transport(transport, end_of_frame, p);
+	__u64 first = *(const __u64 *)network, addresses = *(const __u64 *)(network + 12);
+	__u64 ttl = *(const __u8 *)(network + 8);
 
-	if (how != NEXT)
-		return how;
-	if (!USE_CLIENT) {
-		p->hash = hash_flow(p);
-		barrier_var(p->hash); /* now: so nothing that it is made of needs to be kept */
-	}
-	return NEXT;
-}
-
-static __always_inline int parse_ipv4(const struct iphdr *ip, const void *end_of_frame, struct packet *p)
-{
-	/* Version 4, 5 words: no options. And another hop to go, or the sender has to be told. */
-	if (unlikely(*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(MORE_FRAGMENTS_OR_OFFSET) ||
-		     ip->ttl <= 1))
+	/* And another hop to go, or the sender has to be told. */
+	if (unlikely((first & PLAIN_IPV4_BITS) != PLAIN_IPV4 || ttl <= 1))
 		return UNUSUAL;
-	p->flow.source = mapped(ip->saddr);
-	p->flow.destination = mapped(ip->daddr);
-	p->flow.protocol = ip->protocol;
-	p->inner_bytes = bpf_ntohs(ip->tot_len);
-	p->traffic_class = ip->tos;
-	return parse_ports(ip + 1, end_of_frame, p);
+	p->flow.source = mapped(addresses);
+	p->flow.destination = mapped(addresses >> 32);
+	p->flow.protocol = *(const __u8 *)(network + 9);
+	p->inner_bytes = bpf_ntohs(first >> 16);
+	p->traffic_class = first >> 8 & 0xff;
+	return parse_transport(network + sizeof(struct iphdr), end_of_frame, p);
 }
 
 static __always_inline int parse_ipv6(const struct ipv6hdr *ip, const void *end_of_frame, struct packet *p)
@@ -50,7 +43,7 @@ static __always_inline int parse_ipv6(const struct ipv6hdr *ip, const void *end_
 	p->inner_bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	p->traffic_class = bpf_ntohs(*(const __be16 *)ip) >> 4 & 0xff;
 	p->inner6 = true;
-	return parse_ports(ip + 1, end_of_frame, p);
+	return parse_transport(ip + 1, end_of_frame, p);
 }
 
 static __always_inline int parse(struct xdp_md *ctx, struct packet *p)

@@ -76,9 +76,10 @@ static __always_inline int steer(struct packet *p)
 {
 	const struct service *service = p->service;
 
-	if (USE_CLIENT)
-		p->hash = service->flags & SERVICE_CLIENT ? hash_client(p->flow.source, service->client)
-							  : hash_flow(p);
+	if (USE_CLIENT && service->flags & SERVICE_CLIENT)
+		p->hash = hash_client(p->flow.source, service->client);
+	else
+		p->hash = hash_flow(p);
 	__u32 index = service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
 	const __u64 *slot = (const void *)slots.lookup(&index);
 

@@ -6,10 +6,13 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NS, IPv6, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, GRE, Dot1Q, Ether
 
+from tests.rig.oracle import Oracle
 from tests.rig.packets import (
     BACKENDS4,
     BACKENDS6,
@@ -226,6 +229,66 @@ def test_flows_of_a_moving_slot_stay_and_new_ones_go_to_the_new_backend(xdp: Xdp
 
     xdp.apply(desired(config(service(backends=BACKENDS4[:2])), down={BACKENDS4[0].name}))
     assert {xdp.run(tcp(port, vip, "A"))[1][IP].dst for port in opened} == {str(BACKENDS4[1].address)}
+
+
+def headers() -> st.SearchStrategy[bytes]:
+    """Frames that are nearly right: VIPs and strangers, both families, any flags, lengths that may lie, mutations."""
+    address4, address6 = st.sampled_from([VIP4, "192.0.2.77"]), st.sampled_from([VIP6, "2001:db8::77"])
+    port, size = st.integers(0, 65535), st.integers(0, 40)
+
+    def build(vip: str, transport: Any, payload: int, tos: int, lie: int, cut: int, flip: tuple[int, int]) -> bytes:
+        packet = frame(transport / bytes(payload), vip, **{"tc" if ":" in vip else "tos": tos})
+        if lie:
+            field = "plen" if ":" in vip else "len"
+            layer = packet[IPv6] if ":" in vip else packet[IP]
+            setattr(layer, field, max(0, min(65535, getattr(layer, field) + lie)))
+        raw = bytearray(bytes(packet))
+        raw[flip[0] % len(raw)] ^= flip[1]
+        return bytes(raw[: max(14, len(raw) - cut)])
+
+    flags = st.integers(0, 255)
+    transport = st.one_of(
+        st.builds(lambda s, f, d: TCP(sport=s, dport=d, flags=f), port, flags, st.sampled_from([80, 81])),
+        st.builds(lambda s, d: udp(s, dport=d)["UDP"].copy(), port, st.sampled_from([53, 80])),
+    )
+    lie = st.sampled_from([0, 0, 0, 1, -1, 60000, -60])
+    cut = st.one_of(st.just(0), st.just(0), st.integers(0, 60))
+    flip = st.tuples(st.integers(0, 200), st.sampled_from([0, 0, 0, 1, 0x80, 0xFF]))
+    return st.builds(build, st.one_of(address4, address6), transport, size, st.integers(0, 255), lie, cut, flip)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("moving", [False, True])
+def test_program_and_oracle_agree_on_generated_packets(xdp: Xdp, moving: bool) -> None:
+    services = xdp.serve(config(service(backends=BOTH), dns(BOTH)))
+    if moving:
+        services = desired(config(service(backends=BOTH[1:]), dns(BOTH)), down={BOTH[3].name})
+        xdp.apply(services)
+    oracle = Oracle(xdp.kernel.spec)
+    oracle.serve(services, tables := xdp.kernel.tables())
+
+    @settings(max_examples=500, deadline=None, derandomize=False, database=None)
+    @given(headers() | st.binary(min_size=14, max_size=120))
+    def compare(packet: bytes) -> None:
+        expected = oracle.walk(packet)
+        before, counted = xdp.kernel.verdicts(), xdp.kernel.traffic()
+
+        action, left = xdp.run_bytes(packet)
+
+        assert action is expected.action
+        assert left == expected.frame or action is Action.DROP
+        after = xdp.kernel.verdicts()
+        assert [r for r in after if after[r] != before[r]] == ([expected.reason] if expected.reason else [])
+        moved = {i: (t.packets, t.bytes, t.connections) for i, t in xdp.kernel.traffic().items() if t != counted[i]}
+        if expected.reason:
+            assert moved == {}
+        else:
+            identity = tables.backends[expected.backend].identity
+            was = counted[identity]
+            now = (was.packets + 1, was.bytes + len(packet), was.connections + expected.opens)
+            assert moved == {identity: now}
+
+    compare()
 
 
 def test_client_address_alone_does_not_decide(xdp: Xdp) -> None:

@@ -1,10 +1,10 @@
 """Real TCP by every way to a backend, in one balancer with two NICs that can do everything at once.
 
-    client ── router ── "lan" ─┬─ lb eth0 ⟲  8001-8004: b1 by IP in IP and GUE in both families;  8006: its own stack
-                 │             └─ n1         8005: by L2 DSR
-                 ├── lb2 ─────── lb eth1     8007, 8008: b2, to which the lb's routes leave by eth1
-                 ├── b1
-                 └── b2
+client ── router ── "lan" ─┬─ lb eth0 ⟲  8001-8004: b1 by IP in IP and GUE in both families;  8006: its own stack
+             │             └─ n1         8005: by L2 DSR
+             ├── lb2 ─────── lb eth1     8007, 8008: b2, to which the lb's routes leave by eth1
+             ├── b1
+             └── b2
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def next_from_lb(tap: socket.socket) -> list[int] | None:
 
 
 def test_the_other_interface_goes_on_when_one_vanishes(tmp_path: Path) -> None:
-    none = "{ kind = \"none\" }"
+    none = '{ kind = "none" }'
     text = (
         '[balancer]\ninterface = ["eth0", "eth1"]\n'
         + service("near", [f"{VIP4}:8005"], backend("n1", 4), forward="l2")

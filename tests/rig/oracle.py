@@ -1,8 +1,7 @@
-"""The packet's way in plain Python, written from docs/packets.md: what the XDP program must do, and what it remembers.
+"""The packet's way in plain Python, written from docs/packets.md: what a program must do and remember.
 
-Reading and writing of frames are in `reading` and `writing`; here is what lies between: sections 2 to 5. Everything that
-does not depend on the packet is prepared once for each configuration. Time stands still: elapsed time must not matter
-to who compares.
+Reading and writing of frames are in `reading` and `writing`; here is what lies between: sections 2 to 5. What does not
+depend on the packet is prepared once for each configuration. Time stands still: it must not matter to who compares.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def keep(folder: Path, case: Case, steps: Sequence[Step], difference: Difference
     """Write a failing input; return where."""
     found = f"{difference.what}: expected {difference.expected}, got {difference.got}"
     content = {"found": found, "steps": [[state, frame.hex()] for state, frame in steps], "case": encode(case)}
-    text = json.dumps(content, indent=1)
+    text = "{" + ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()) + "}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{difference.what}-{blake2b(text.encode(), digest_size=4).hexdigest()}.json"
     path.write_text(text + "\n")

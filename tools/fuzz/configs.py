@@ -45,7 +45,7 @@ NETWORKS: dict[int, list[Network]] = {
 }
 PORTS = [80, 443, 53, 1, 65535, 8005]
 RANGES = [(8000, 8010), (8011, 8012), (1, 65535), (65000, 65535), (1, 2), (256, 511)]
-FAMILIES = [(1, 1), (1, 1), (1, 0), (0, 1), (1, 1), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1)]
+FAMILIES = [(1, 1), (1, 1), (1, 0), (0, 1), (1, 1), (1, 1), (0, 1), (1, 0), (1, 1), (1, 1), (1, 1), (0, 0)]
 MACS = [bytes.fromhex(f"0200000000{n:02x}") for n in range(1, 8)]
 
 
@@ -59,7 +59,7 @@ class Case:
 
 
 def spec_of(seed: int, number: int) -> Spec:
-    """Return what is compiled in. The first has everything; of the others, two after each other complement each other."""
+    """Return what is compiled in. The first has everything; later, two after each other are complements."""
     rng = Random(f"{seed} spec {number // 2}")
     on = {name: number == 0 or (rng.random() < 0.5) == (number % 2 == 0) for name in SWITCHES}
     if number == 1:
@@ -183,7 +183,8 @@ class _Maker:
         if rng.random() < 0.04:
             return "no route"
         bits = spec.source4_bits if version == 4 else spec.source6_bits
-        number = int(ip_address("10.9.8.7" if version == 4 else "fd00:9::1:2:3")) >> bits << bits
+        number = int(ip_address("10.0.0.0" if version == 4 else "fd00:9::")) | rng.getrandbits(24)
+        number = number >> bits << bits
         return Hop(
             rng.choice([0, 0, 1, 7]),
             rng.choice(MACS),

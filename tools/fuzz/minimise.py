@@ -4,36 +4,75 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from tools.fuzz.configs import Case
 from tools.fuzz.run import Difference, Run, Step
+from xdplb.desired import DesiredService
 
-SECONDS = 10.0  # as long as this may take
+Item = TypeVar("Item")
+
+SECONDS = 8.0  # as long as this may take
+FEW = 50  # frames, after each of which the counters are looked at
 
 
 def minimise(run: Run, case: Case, steps: Sequence[Step]) -> tuple[Case, list[Step], Difference] | None:
-    """Return a smaller input that differs, too, and how; None when these frames, sent again, differ in nothing."""
+    """Return a smaller input that differs in the same way; None when these frames, sent again, differ in nothing."""
     deadline = time.monotonic() + SECONDS
     difference = run.replay(case, steps, closely=False)
     if difference is None:
         return None
-    kept = list(steps)
+    what, kept = difference.what, list(steps)
 
-    def differs(candidate: Sequence[Step]) -> bool:
-        return time.monotonic() < deadline and run.replay(case, candidate, closely=len(candidate) < 50) is not None
+    def seen(changed: Case, candidate: Sequence[Step]) -> bool:
+        if time.monotonic() > deadline:
+            return False
+        found = run.replay(changed, candidate, len(candidate) <= FEW)
+        return found is not None and found.what == what
+
+    def differs(candidate: list[Step]) -> bool:
+        return seen(case, candidate)
 
     if difference.step is not None:
         kept = kept[: difference.step + 1]
         if differs(kept[-1:]):
             kept = kept[-1:]
     kept = fewer(kept, differs)
+    case = _smaller(case, kept, lambda changed: seen(changed, kept))
     for number in range(len(kept) if len(kept) <= 4 else 0):
         kept = shorter(kept, number, differs)
-    case = _fewer_states(run, case, kept)
-    return case, kept, run.replay(case, kept) or difference
+    return case, kept, run.replay(case, kept, len(kept) <= FEW) or difference
 
 
-def fewer(steps: list[Step], differs: Callable[[Sequence[Step]], bool]) -> list[Step]:
+def _smaller(case: Case, steps: Sequence[Step], differs: Callable[[Case], bool]) -> Case:
+    """Leave out later states, services, VIPs and backends."""
+    shorter_case = Case(case.spec, case.states[: 1 + max(state for state, _ in steps)], case.devices)
+    case = shorter_case if differs(shorter_case) else case
+    for number in range(len(case.states)):
+
+        def changed(services: list[DesiredService], number: int = number) -> Case:
+            states = (*case.states[:number], tuple(services), *case.states[number + 1 :])
+            return Case(case.spec, states, case.devices)
+
+        kept = fewer(list(case.states[number]), lambda services: differs(changed(services)))
+        for at, service in enumerate(kept):
+
+            def with_service(**fields: object) -> list[DesiredService]:
+                return [*kept[:at], replace(service, **fields), *kept[at + 1 :]]  # type: ignore[arg-type]  # noqa: B023
+
+            vips = fewer(list(service.vips), lambda vips: differs(changed(with_service(vips=tuple(vips)))))
+            service = replace(service, vips=tuple(vips))
+            backends = fewer(
+                list(service.backends),
+                lambda backends: differs(changed(with_service(backends=tuple(backends)))),
+            )
+            kept = with_service(backends=tuple(backends))
+        case = changed(kept)
+    return case
+
+
+def fewer(steps: list[Item], differs: Callable[[list[Item]], bool]) -> list[Item]:
     """Leave out what is not needed, in ever smaller pieces (Zeller, Hildebrandt 2002)."""
     size = len(steps) // 2
     while size:
@@ -48,7 +87,7 @@ def fewer(steps: list[Step], differs: Callable[[Sequence[Step]], bool]) -> list[
     return steps
 
 
-def shorter(steps: list[Step], number: int, differs: Callable[[Sequence[Step]], bool]) -> list[Step]:
+def shorter(steps: list[Step], number: int, differs: Callable[[list[Step]], bool]) -> list[Step]:
     """Cut one frame off as early as may be, and make its bytes 0 where that changes nothing."""
 
     def attempt(frame: bytes) -> bool:
@@ -68,10 +107,3 @@ def shorter(steps: list[Step], number: int, differs: Callable[[Sequence[Step]], 
         if frame[at]:
             attempt(frame[:at] + b"\0" + frame[at + 1 :])
     return steps
-
-
-def _fewer_states(run: Run, case: Case, steps: Sequence[Step]) -> Case:
-    """Leave out the states after the last frame's."""
-    last = max(state for state, _ in steps)
-    shorter_case = Case(case.spec, case.states[: last + 1], case.devices)
-    return shorter_case if run.replay(shorter_case, steps) else case

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 from tools.fuzz.configs import NETWORKS, VIPS
 
@@ -42,7 +43,8 @@ def corpus() -> list[bytes]:
                 found += [
                     ether / IP(src=client, dst=vip, options=[IPOption_NOP()] * n) / transports[0] for n in (1, 40)
                 ]
-                found += [ether / part for part in (IP(src=client, dst=vip) / UDP(dport=53) / bytes(64)).fragment(24)]
+                whole: Any = IP(src=client, dst=vip) / UDP(dport=53) / bytes(64)
+                found += [ether / part for part in whole.fragment(24)]
             else:
                 found += [ether / to / ICMPv6EchoRequest(data=b"ping"), ether / to / ICMPv6PacketTooBig() / quoted]
                 found += [ether / to / ICMPv6DestUnreach() / quoted]

@@ -18,7 +18,7 @@ NEVER = {
     "dropped_no_headroom": "BPF_PROG_TEST_RUN always leaves 256 bytes in front of a frame",
     "dropped_blocked": "the lists are not tried yet",
 }
-MEMORY = ("born", "fragments", "accounts", "spared", "moved states", "outer tags", "large frames")
+MEMORY = ("flows kept", "fragments kept", "accounts kept", "spared", "in a later state", "of several buffers")
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Report:
 
     def unmet(self) -> list[str]:
         """Return the reasons and ways that no frame met although it could."""
-        return [name for name in (*REASONS, *Way) if not self.met[name] and name not in NEVER]
+        return [name for name in (*REASONS, *Way, *MEMORY) if not self.met[name] and name not in NEVER]
 
     def lines(self, seed: int) -> list[str]:
         """Return what is to be read at the end."""

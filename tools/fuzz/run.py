@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from tests.rig.oracle import Oracle, Outcome
 from tests.rig.xdp import Action, Xdp
@@ -21,6 +22,7 @@ from xdplb.reconcile import NoRoom
 from xdplb.tables import Tables
 
 BATCH = 400  # frames between two looks at the counters
+LINEAR = 3520  # bytes of a frame that BPF_PROG_TEST_RUN keeps in one buffer
 WHAT = {"packet_rate": 1, "connection_rate": 2}  # ACCOUNT_OF_
 Step = tuple[int, bytes]  # the state that the services are in, and a frame
 
@@ -43,8 +45,7 @@ class Tally:
     """What was met."""
 
     packets: int = 0
-    met: Counter[str] = field(default_factory=Counter)  # reasons and ways
-    sources: Counter[str] = field(default_factory=Counter)  # of frames
+    met: Counter[str] = field(default_factory=Counter)  # reasons, ways, and what was remembered
 
 
 class Run:
@@ -69,14 +70,24 @@ class Run:
         for state in range(len(case.states)):
             if not self.enter(state):
                 break
-            for _ in range(max(1, packets // len(case.states) // BATCH)):
+            for _ in range(-(-packets // (len(case.states) * BATCH))):
                 batch = [self._frame(frames, mutations) for _ in range(BATCH)]
                 steps += ((state, frame) for frame in batch)
                 if difference := self._try(batch):
                     return difference, steps
         if difference := self.compare_memory():
             return difference, steps
+        self._note_memory(steps)
         return None
+
+    def _note_memory(self, steps: Sequence[Step]) -> None:
+        oracle, met = self.oracle, self.tally.met
+        met["flows kept"] += len(oracle.born)
+        met["fragments kept"] += len(oracle.reader.fragments)
+        met["accounts kept"] += len(oracle.accounts)
+        met["spared"] += sum(oracle.spared.values())
+        met["in a later state"] += sum(state > 0 for state, _ in steps)
+        met["of several buffers"] += sum(len(frame) > LINEAR for _, frame in steps)
 
     def _frame(self, frames: Frames, mutations: Mutations) -> bytes:
         roll = mutations.rng.random()
@@ -88,7 +99,7 @@ class Run:
         return mutations.make() if roll < 0.96 else mutations.noise()
 
     def _try(self, batch: Sequence[bytes]) -> Difference | None:
-        for number, frame in enumerate(batch):
+        for frame in batch:
             if difference := self.check(frame):
                 return difference
         return self.compare_counters()
@@ -217,11 +228,12 @@ class Run:
         return _compare("clients", dict(expected), dict(got))
 
 
-def _compare(what: str, expected: dict[object, object], got: dict[object, object]) -> Difference | None:  # type: ignore[type-arg]
+def _compare(what: str, expected: Mapping[Any, object], got: Mapping[Any, object]) -> Difference | None:
     if expected == got:
         return None
     keys = [key for key in {**expected, **got} if expected.get(key) != got.get(key)][:5]
-    return Difference(what, *(str({_name(k): _name(side.get(k)) for k in keys}) for side in (expected, got)))
+    left, right = (str({_name(key): _name(side.get(key)) for key in keys}) for side in (expected, got))
+    return Difference(what, left, right)
 
 
 def _name(value: object) -> object:

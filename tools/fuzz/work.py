@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from tools.fuzz.report import Found, Report
 from tools.fuzz.run import Result, Run
 
 CONFIGS_PER_SPEC = 10
+_over = get_context("spawn").Event()  # in a process of the pool, one that it shares with the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,14 @@ class Order:
 def fuzz_spec(order: Order) -> Report:
     """Compile a spec and try its configurations, until one of them differs."""
     spec = spec_of(order.seed, order.spec)
+    if _over.is_set():
+        return Report()
     report = Report(specs=1)
     report.on.update(spec.features())
     run = Run(spec, f"fuzz-{os.getpid()}")
     try:
         for config in order.configs:
-            if time.time() >= order.deadline:
+            if time.time() >= order.deadline or _over.is_set():
                 break
             rng = Random(f"{order.seed} config {config}")
             case = case_of(spec, rng)
@@ -61,10 +65,15 @@ def _look_closer(run: Run, order: Order, config: int, case: Case, result: Result
     if small is None:
         return Found(order.spec, config, f"{difference} (not seen again when the frames were sent once more)")
     case, steps, difference = small
-    text = f"{difference.what}\n  expected {difference.expected}\n  got      {difference.got}"
-    text += "".join(f"\n  frame in state {state}: {frame.hex()}" for state, frame in steps[-6:])
+    text = f"{difference.what}\n  expected {_clip(difference.expected)}\n  got      {_clip(difference.got)}"
+    text += "".join(f"\n  frame in state {state}: {_clip(frame.hex())}" for state, frame in steps[-6:])
+    text += f"\n  compiled in: {' '.join(case.spec.features())}"
     kept = str(cases.keep(order.keep, case, steps, difference)) if order.keep else ""
     return Found(order.spec, config, text, kept)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) < 500 else f"{text[:400]}... ({len(text)} characters)"
 
 
 def fuzz(seed: int, packets: int, configs: int, seconds: float, jobs: int, keep: Path | None, stop: bool) -> Report:
@@ -78,21 +87,20 @@ def fuzz(seed: int, packets: int, configs: int, seconds: float, jobs: int, keep:
     free: SimpleQueue[int] = context.SimpleQueue()
     for number in range(jobs):
         free.put(cpus[number % len(cpus)])
-    with ProcessPoolExecutor(jobs, context, _pin, (free,)) as pool:
+    over = context.Event()
+    with ProcessPoolExecutor(jobs, context, _begin, (free, over)) as pool:
         waiting = {pool.submit(fuzz_spec, order) for order in orders}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 report.add(future.result())
             if time.time() > began + seconds or (stop and report.found):
-                pool.shutdown(cancel_futures=True)
-                for future in waiting:
-                    if not future.cancelled():
-                        report.add(future.result())
-                break
+                over.set()
     report.seconds = time.time() - began
     return report
 
 
-def _pin(cpus: SimpleQueue[int]) -> None:
+def _begin(cpus: SimpleQueue[int], over: Event) -> None:
+    global _over
     os.sched_setaffinity(0, {cpus.get()})
+    _over = over
