@@ -91,6 +91,7 @@ def test_line_means_a_prefix(text: str, meant: str) -> None:
     assert prefix_text(parse_prefix(text)) == meant
 
 
+@pytest.mark.slow
 @given(st.ip_addresses(), st.integers(0, 128))
 def test_text_of_a_prefix_means_that_prefix(address: Address, length: int) -> None:
     some = prefix(address, min(length, address.max_prefixlen))
@@ -154,6 +155,18 @@ def test_prefix_on_both_lists_is_allowed_until_it_is_off_that_list() -> None:
     assert (len(table), table.find(address)) == (2, ALLOWED)
     table.remove(some, ALLOWED)
     assert (len(table), table.find(address)) == (1, BLOCKED)
+
+
+@pytest.mark.parametrize(("around", "inside"), [("10.0.0.0/8", "10.1.0.0/16"), ("2001:d00::/24", "2001:db0::/30")])
+def test_what_lies_around_a_changed_prefix_still_decides(around: str, inside: str) -> None:
+    table = empty()
+    table.put(parse_prefix("2001:db8::/48"), BLOCKED)  # below: its node is not packed
+    some = parse_prefix(inside)
+    for verdict in (BLOCKED, ALLOWED):
+        table.put(parse_prefix(around), verdict)
+    table.put(some, BLOCKED)
+    table.remove(some, BLOCKED)
+    assert {table.find(address) for address in edges(some)} == {ALLOWED}
 
 
 LENGTHS = (0, 1, 8, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 64, 65, 96, 127, 128)
@@ -242,6 +255,11 @@ def test_change_that_finds_no_room_changes_nothing() -> None:
     assert len(lists) > 2
 
     more = [*(p for p, _ in lists), *(prefix(IPv6Address(source.getrandbits(128)), 64) for _ in range(50))]
+    table.load([], [])
+    for now in (0, 1):
+        table.release(now)
+    lists = set(sorted(lists)[:2])
+    load(table, lists)
     before, used = contents(table), table.words_used
     with pytest.raises(NoRoom, match="the prefix table is full: "):
         table.load(more, [])

@@ -56,10 +56,12 @@ class Program:
 def program(request: pytest.FixtureRequest) -> Iterator[Program]:
     place = Place(f"test-prefixes-{os.getpid()}")
     place.make()
-    program = Program(place, request.param)
-    yield program
-    os.close(program.fd)
-    place.remove()
+    try:
+        program = Program(place, request.param)
+        yield program
+        os.close(program.fd)
+    finally:
+        place.remove()
 
 
 def draw(source: random.Random, families: str, roots: int) -> Address:
