@@ -97,6 +97,7 @@ static __always_inline int end(struct packet *p, __u64 reason, __u64 action)
  */
 static __always_inline __s64 negative(__s64 number)
 {
+	barrier_var(number);
 	number >>= 63;
 	barrier_var(number);
 	return number;
