@@ -35,13 +35,14 @@ static __always_inline __s64 debt(__u64 account, __u64 now)
 }
 
 #define LONGEST_PAID (-(1LL << (TIME_BITS - 1)))
+#define MOST_DEBT (1LL << (TIME_BITS - 2)) /* five hours: more than any limit's burst is worth */
 #define OURS (1LL << (TIME_BITS + 1)) /* lowers our own account's rank below all others */
 
 static __always_inline bool client_over_rate(__u64 client, __u64 now, __u64 cost, __u64 burst)
 {
 	__u32 index = (client >> 32) * CLIENTS >> 32;
 	struct accounts *line = clients.lookup(&index);
-	__s64 most = cost * burst, least = 0, owed = 0;
+	__s64 most = cost * burst, least = 1LL << 62, owed = 0;
 	__u64 name = client << TIME_BITS, place = 0;
 
 	if (!line)
@@ -50,10 +51,12 @@ static __always_inline bool client_over_rate(__u64 client, __u64 now, __u64 cost
 	for (int i = 0; i < ACCOUNTS; i++) {
 		__u64 account = line->client[i];
 		__s64 rank = debt(account, now);
-		/* Further ahead than may be: free, or left by a limit that is no more. */
-		__u64 stale = is_negative(most - rank), ours = is_negative((__s64)((account ^ name) >> TIME_BITS) - 1);
+		__u64 ours = is_negative((__s64)((account ^ name) >> TIME_BITS) - 1);
+		/* Free; or further ahead than may be, as others' limits or ours are: left by a limit that is no more. */
+		__s64 stale = 1 - is_negative(account | -account) + is_negative(MOST_DEBT - rank) +
+			      is_negative(most - rank) * ours;
 
-		rank = choose(stale, LONGEST_PAID, rank) - OURS * ours;
+		rank = choose(is_negative(-stale), LONGEST_PAID, rank) - OURS * ours;
 		__u64 lower = is_negative(rank - least);
 
 		least = choose(lower, rank, least);

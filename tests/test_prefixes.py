@@ -91,7 +91,6 @@ def test_line_means_a_prefix(text: str, meant: str) -> None:
     assert prefix_text(parse_prefix(text)) == meant
 
 
-@pytest.mark.slow
 @given(st.ip_addresses(), st.integers(0, 128))
 def test_text_of_a_prefix_means_that_prefix(address: Address, length: int) -> None:
     some = prefix(address, min(length, address.max_prefixlen))
@@ -180,6 +179,7 @@ verdicts = st.sampled_from([BLOCKED, ALLOWED])
 lists = st.sets(st.tuples(prefixes, verdicts), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.tuples(prefixes, verdicts), lists, st.integers(0, 99)), max_size=25), st.booleans())
 def test_table_follows_the_rule_after_every_change(
@@ -235,6 +235,7 @@ def test_node_with_very_many_prefixes_holds_them_all(length: int) -> None:
 # --- room ---
 
 
+@pytest.mark.slow
 def test_change_that_finds_no_room_changes_nothing() -> None:
     table, lists = empty(40), set[tuple[Prefix, Verdict]]()
     source = random.Random(4)
@@ -293,6 +294,7 @@ def test_replaced_run_is_kept_while_a_packet_may_read_it() -> None:
     assert table.words_used == 7
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 300), st.sampled_from([17, 24, 32]), st.integers(1, 16))
 def test_ipv4_takes_one_word_a_prefix_at_the_most(seed: int, number: int, length: int, bits: int) -> None:

@@ -32,7 +32,7 @@ def udp(port: int = 4000, vip: str = VIP4, dport: int = 53, **ip: Any) -> Any:
 
 def frame(transport: Any, vip: str, **ip: Any) -> Any:
     """A frame from the router with this transport header, built so that all lengths and checksums are there."""
-    network = IPv6(src=CLIENT6, dst=vip, **ip) if ":" in vip else IP(src=CLIENT4, dst=vip, **ip)
+    network = IPv6(**{"src": CLIENT6, **ip}, dst=vip) if ":" in vip else IP(**{"src": CLIENT4, **ip}, dst=vip)
     return Ether(bytes(Ether(src=ROUTER_MAC, dst=LB_MAC) / network / transport))
 
 

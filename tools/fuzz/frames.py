@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from tests.rig.reading import EXTENSIONS, FRAGMENT, SCTP, TCP, UDP
+from tests.rig.reading import EXTENSIONS, FRAGMENT, MAPPED, SCTP, TCP, UDP
 from tools.fuzz.configs import NETWORKS, PORTS, VIPS, Case
 from xdplb.model import Network, Protocol
 
@@ -86,6 +86,8 @@ class Frames:
         self.rng, self.spec = rng, case.spec
         others = strangers()
         self.targets = targets_of(case) or others
+        mapped = [Target(6, MAPPED + t.address, t.protocol, t.port) for t in self.targets if t.version == 4]
+        self.targets += [rng.choice(mapped or others) for _ in range(1 + len(self.targets) // 40)]
         self.targets += [rng.choice(others) for _ in range(1 + len(self.targets) // 12)]
         self.longest = LONGEST[case.spec.frags]
         mtus = {b.row.mtu for state in case.states for s in state for b in s.backends if b.row}

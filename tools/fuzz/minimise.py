@@ -50,26 +50,32 @@ def _smaller(case: Case, steps: Sequence[Step], differs: Callable[[Case], bool])
     shorter_case = Case(case.spec, case.states[: 1 + max(state for state, _ in steps)], case.devices)
     case = shorter_case if differs(shorter_case) else case
     for number in range(len(case.states)):
+        whole = case
 
-        def changed(services: list[DesiredService], number: int = number) -> Case:
-            states = (*case.states[:number], tuple(services), *case.states[number + 1 :])
-            return Case(case.spec, states, case.devices)
+        def with_services(services: list[DesiredService], number: int = number, whole: Case = whole) -> Case:
+            states = (*whole.states[:number], tuple(services), *whole.states[number + 1 :])
+            return Case(whole.spec, states, whole.devices)
 
-        kept = fewer(list(case.states[number]), lambda services: differs(changed(services)))
-        for at, service in enumerate(kept):
-
-            def with_service(**fields: object) -> list[DesiredService]:
-                return [*kept[:at], replace(service, **fields), *kept[at + 1 :]]  # type: ignore[arg-type]  # noqa: B023
-
-            vips = fewer(list(service.vips), lambda vips: differs(changed(with_service(vips=tuple(vips)))))
-            service = replace(service, vips=tuple(vips))
-            backends = fewer(
-                list(service.backends),
-                lambda backends: differs(changed(with_service(backends=tuple(backends)))),
-            )
-            kept = with_service(backends=tuple(backends))
-        case = changed(kept)
+        kept = fewer(list(case.states[number]), lambda services: differs(with_services(services)))
+        for at in range(len(kept)):
+            kept = _smaller_service(kept, at, lambda services: differs(with_services(services)))
+        case = with_services(kept)
     return case
+
+
+def _smaller_service(
+    services: list[DesiredService], at: int, differs: Callable[[list[DesiredService]], bool]
+) -> list[DesiredService]:
+    """Leave out VIPs and backends of one service."""
+
+    def changed(service: DesiredService) -> list[DesiredService]:
+        return [*services[:at], service, *services[at + 1 :]]
+
+    one = services[at]
+    vips = fewer(list(one.vips), lambda vips: differs(changed(replace(one, vips=tuple(vips)))))
+    fewer_vips = replace(one, vips=tuple(vips))
+    rows = fewer(list(one.backends), lambda rows: differs(changed(replace(fewer_vips, backends=tuple(rows)))))
+    return changed(replace(fewer_vips, backends=tuple(rows)))
 
 
 def fewer(steps: list[Item], differs: Callable[[list[Item]], bool]) -> list[Item]:
