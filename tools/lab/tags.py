@@ -1,7 +1,7 @@
-"""VLAN tags on a wire, without the kernel's 8021q: programs at its end put tags on what goes to a VIP, and take them off.
+"""VLAN tags on a wire without the kernel's 8021q: programs at one end put tags on what goes to a VIP.
 
-They are tcx programs (Linux 6.6) of a dozen instructions. The tag must be in the frame's bytes, where the XDP program at
-the other end looks, so the interface may not keep it aside for hardware: its `tx-vlan-hw-insert` goes off meanwhile.
+They are tcx programs (Linux 6.6) of a dozen instructions. The tag must be in the frame's bytes, where the XDP program
+at the other end looks, so the interface may not keep it aside for hardware: `tx-vlan-hw-insert` goes off meanwhile.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _attach(instructions: bytes, index: int, kind: int) -> int:
 
 @contextlib.contextmanager
 def tagged(ifname: str, tags: Sequence[int]) -> Iterator[None]:
-    """Tag what leaves for a VIP by this interface of the thread's namespace, the outermost first, and untag what comes."""
+    """Tag what leaves for a VIP by this interface of the thread's namespace, outermost first; untag what comes."""
     index = socket.if_nametoindex(ifname)
     with contextlib.closing(IoctlEthtool(ifname)) as device:
         features = device.get_features()
