@@ -45,22 +45,24 @@ WAYS = {  # service -> port, who answers
     "redirected4": (8007, "b2"),
     "redirected6": (8008, "b2"),
 }
-CHECK = "{ interval_s = 0.1, timeout_s = 2.0 }"
 
 
 def config() -> str:
     """Every way, on both VIPs, a port for each."""
-    vips = {name: [f"{VIP4}:{port}", f"[{VIP6}]:{port}"] for name, (port, _) in WAYS.items()}
+
+    def way(name: str, *backends: dict[str, str], **keys: str) -> str:
+        return service(name, WAYS[name][0], *backends, **keys)
+
     return (
         '[balancer]\ninterface = ["eth0", "eth1"]\nvlan = true\n'
-        + service("ipip4", vips["ipip4"], backend("b1", 4))
-        + service("ipip6", vips["ipip6"], backend("b1", 6))
-        + service("gue4", vips["gue4"], backend("b1", 4), forward="gue")
-        + service("gue6", vips["gue6"], backend("b1", 6), forward="gue")
-        + service("l2", vips["l2"], backend("n1", 4), forward="l2")
-        + service("local", vips["local"], forward="local")
-        + service("redirected4", vips["redirected4"], backend("b2", 4))
-        + service("redirected6", vips["redirected6"], backend("b2", 6))
+        + way("ipip4", backend("b1"))
+        + way("ipip6", backend("b1", 6))
+        + way("gue4", backend("b1"), forward="gue")
+        + way("gue6", backend("b1", 6), forward="gue")
+        + way("l2", backend("n1"), forward="l2")
+        + way("local", forward="local")
+        + way("redirected4", backend("b2"))
+        + way("redirected6", backend("b2", 6))
     )
 
 
@@ -171,11 +173,10 @@ def next_from_lb(tap: socket.socket) -> list[int] | None:
 
 
 def test_the_other_interface_goes_on_when_one_vanishes(tmp_path: Path) -> None:
-    none = '{ kind = "none" }'
     text = (
         '[balancer]\ninterface = ["eth0", "eth1"]\n'
-        + service("near", [f"{VIP4}:8005"], backend("n1", 4), forward="l2")
-        + service("far", [f"{VIP4}:8007"], backend("b1", 4)).replace("vips", f"check = {none}\nvips")
+        + service("near", 8005, backend("n1"), forward="l2")
+        + service("far", 8007, backend("b1"), check={"kind": "none"})
     )
     with Lab(unique("vanish"), backends=1) as lab:
         web.start(lab, [lab.add_neighbour()], [8005])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from tools.lab.net import Lab, address
+from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import Stand, wait_for
 
 PATIENCE_S = 10.0
@@ -36,14 +38,13 @@ def ask(
 
 
 @contextlib.contextmanager
-def plugged(lab: Lab, host: str, ifname: str, *settings: str) -> Iterator[None]:
-    """Have `ip link set IFNAME ...` hold for the block; `settings` is `mtu`, what it is to be, and what it was."""
-    name, value, before = settings
-    ip(lab, host, f"link set {ifname} {name} {value}")
+def holding(lab: Lab, host: str, command: str, undo: str) -> Iterator[None]:
+    """Have what an ip(8) command says hold for the block."""
+    ip(lab, host, command)
     try:
         yield
     finally:
-        ip(lab, host, f"link set {ifname} {name} {before}")
+        ip(lab, host, undo)
 
 
 def ip(lab: Lab, host: str, command: str) -> str:
@@ -105,18 +106,28 @@ def tx_errors(stand: Stand) -> int:
     return sum(nic["xdp_tx_errors"] or 0 for nic in stand.client.status()["interfaces"] if "error" not in nic)
 
 
-def backend(name: str, *versions: int) -> str:
-    """Return lines of a service's `backends`: this host by its addresses of these families."""
-    lines = (f'{{ name = "{name}{v if len(versions) > 1 else ""}", address = "{address(name, v)}" }}' for v in versions)
-    return f"[{', '.join(lines)}]"
+# --- configurations -----------------------------------------------------------------------------------------
 
 
-def service(name: str, vips: Sequence[str], backends: str = "[]", **keys: object) -> str:
-    """Return a [[service]] of a configuration; values as TOML writes them, strings without their quotes."""
-    lines = [f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}" for key, value in keys.items()]
-    shown = ", ".join(f'"{vip}"' for vip in vips)
-    own = [] if backends == "[]" else [f"backends = {backends}"]
-    return "\n".join(["[[service]]", f'name = "{name}"', f"vips = [{shown}]", *own, *lines, ""])
+def backend(host: str, version: int = 4) -> dict[str, str]:
+    """Return a host as one of a service's backends, by its address of this family."""
+    return {"name": host, "address": address(host, version)}
+
+
+def service(name: str, port: int, *backends: dict[str, str], **keys: Any) -> str:
+    """Return a [[service]] on this port of both VIPs."""
+    table = {"name": name, "vips": [f"{VIP4}:{port}", f"[{VIP6}]:{port}"], **keys}
+    if backends:
+        table["backends"] = list(backends)
+    return "\n".join(["[[service]]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 def unique(name: str) -> str:
