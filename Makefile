@@ -6,7 +6,8 @@ help:
 	@echo 'make test    every test (root)'
 	@echo 'make check   format, lint, types, tests that need no root: seconds'
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
-	@echo 'make bench   ns per packet against two floors (root)'
+	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another revision'
+	@echo 'make fuzz    ten million packets through the program and its model (root): some ten minutes'
 	@echo 'make fuzz    the XDP program against its model in Python, on millions of frames (root)'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
@@ -47,6 +48,15 @@ bench:
 fuzz:
 	@tools/setup test
 	@$(PY) -m tools.fuzz
+
+bench-compare:
+	@tools/setup
+	@[ -n "$(REV)" ] || { echo 'say which revision: make bench-compare REV=HEAD~1' >&2; exit 2; }
+	@$(PY) -m tools.bench.compare "$(REV)"
+
+fuzz:
+	@tools/setup
+	@$(PY) -m tools.fuzz --packets 10000000 --configs 240
 
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tools.bench.compare import Times, gather, lines
 from tools.bench.driver import NotProven, drivers
 from tools.bench.inspection import inspect
 from tools.bench.measure import Results
@@ -41,6 +42,18 @@ def test_every_turn_is_proven_to_do_what_it_is_timed_for(places: Callable[[str],
         calls = {subject.name: inspect(subject.fds[0]).calls for subject in measured}
     assert calls["floor2"] == {"bpf_xdp_adjust_head": 1}
     assert calls["IPv4 in IPv4"]["bpf_xdp_adjust_head"] == 1
+
+
+def test_revisions_are_compared_where_both_have_a_number() -> None:
+    then, now = Times(), Times()
+    gather({"IPv4": {"1 flow": {"multiple": 2.0}}, "old": {"1 flow": {"multiple": 1.0}}}, then)
+    for multiple in (2.1, 2.3, 2.2):
+        gather({"IPv4": {"1 flow": {"multiple": multiple}}, "new": {"1 flow": {"multiple": 9.0}}}, now)
+
+    table = list(lines("v1", then, now))
+
+    assert [line.split() for line in table[1:-1]] == [["IPv4", "1", "flow", "2.00", "2.20", "+10.0%"]]
+    assert table[-1] == "not there: new"
 
 
 def test_disturbed_measurements_are_left_out() -> None:
