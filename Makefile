@@ -60,4 +60,4 @@ fuzz:
 
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench fuzz
+.PHONY: help demo test check format lab lab-down bench bench-compare fuzz

@@ -24,7 +24,7 @@ static __always_inline struct address mapped(__be32 address)
 
 static __always_inline __be32 unmapped(const struct address *address)
 {
-	return address->low >> 32;
+	return ((const __be32 *)address)[3];
 }
 
 static __always_inline struct address address6(const struct in6_addr *address)

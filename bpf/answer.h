@@ -143,11 +143,24 @@ static __always_inline int make_error(struct xdp_md *ctx, struct packet *p, __u6
 	return NEXT;
 }
 
+/* How much of the packet is quoted. Of a frame in several buffers, no more than the first one holds: nothing else of it
+ * is seen here, and so could not be summed up.
+ */
+static __always_inline __u64 quoted_bytes(struct xdp_md *ctx, const struct packet *p, __u64 most)
+{
+	__u64 seen = (void *)(long)ctx->data_end - (void *)(long)ctx->data - ETH_HLEN - p->tag_bytes;
+	__u64 bytes = p->inner_bytes < most ? p->inner_bytes : most;
+
+	if (USE_FRAGS && seen < bytes)
+		bytes = seen;
+	return bytes & ~3ULL;
+}
+
 /* `word` is what stands behind the checksum, in network order: nothing, or the longest packet that fits. */
 static __always_inline int tell4(struct xdp_md *ctx, struct packet *p, __u64 type_and_code, __u64 word)
 {
 	const int bytes = sizeof(struct iphdr) + ICMP_BYTES;
-	__u64 quoted = (p->inner_bytes < MOST4 - bytes ? p->inner_bytes : MOST4 - bytes) & ~3ULL;
+	__u64 quoted = quoted_bytes(ctx, p, MOST4 - bytes);
 	void *network;
 
 	TRY(make_error(ctx, p, quoted, bytes, &network));
@@ -171,7 +184,7 @@ static __always_inline int tell4(struct xdp_md *ctx, struct packet *p, __u64 typ
 static __always_inline int tell6(struct xdp_md *ctx, struct packet *p, __u64 type_and_code, __u64 word)
 {
 	const int bytes = sizeof(struct ipv6hdr) + ICMP_BYTES;
-	__u64 quoted = (p->inner_bytes < MOST6 - bytes ? p->inner_bytes : MOST6 - bytes) & ~3ULL;
+	__u64 quoted = quoted_bytes(ctx, p, MOST6 - bytes);
 	void *network;
 
 	TRY(make_error(ctx, p, quoted, bytes, &network));

@@ -11,6 +11,9 @@
 #include "packet.h"
 
 #define OUTER_TTL 64
+
+/* As BCC's, but with the whole word that comes back: an int would have to be cut out of it. */
+static long (*move_head)(void *ctx, int by) = (void *)BPF_FUNC_xdp_adjust_head;
 #define GUE_HEADER_BYTES 4
 
 /* One way compiled in means one answer, without looking. */
@@ -62,7 +65,7 @@ static __always_inline int push(struct xdp_md *ctx, struct packet *p, int bytes,
 {
 	__s64 tags = tags_out(p), room = bytes + tags - (USE_VLAN ? (__s64)p->tag_bytes : 0);
 
-	if (unlikely((bytes || room) && bpf_xdp_adjust_head(ctx, -room)))
+	if (unlikely((bytes || room) && move_head(ctx, -room)))
 		return END(dropped_no_headroom, XDP_DROP);
 	void *frame = (void *)(long)ctx->data, *network = frame + ETH_HLEN + tags;
 

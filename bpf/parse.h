@@ -9,6 +9,8 @@
 #include "packet.h"
 #include "transport.h"
 
+#define SHORTEST (sizeof(struct iphdr) + TCP_HEADER_BYTES)
+
 /* The first 8 bytes of an IPv4 header in one word, as they lie in memory: version and length, TOS, total length,
  * identification, flags and offset. Of a packet without options that is no fragment, these bits are these.
  */
@@ -52,17 +54,17 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
 	const void *frame = (void *)(long)ctx->data, *network = frame + ETH_HLEN;
 
 	p->frame_bytes = frame_length(ctx);
-	/* One look for both headers; nothing on Ethernet is shorter. */
-	if (unlikely(network + sizeof(struct iphdr) > end_of_frame))
-		return END(passed_truncated, XDP_PASS);
+	/* One look for all headers of TCP in IPv4: hardly anything on Ethernet is shorter, and that is UNUSUAL. */
+	if (unlikely(network + SHORTEST > end_of_frame))
+		return UNUSUAL;
 	/* Not as a struct's field: that one is packed, so that would be two loads of a byte each. */
 	__be16 type = *(const __be16 *)(frame + 2 * ETH_ALEN);
 
 	if (USE_VLAN) {
 		type = read_tags(frame, p);
 		network += p->tag_bytes;
-		if (network + sizeof(struct iphdr) > end_of_frame)
-			return END(passed_truncated, XDP_PASS);
+		if (network + SHORTEST > end_of_frame)
+			return UNUSUAL;
 	}
 	if (USE_VIP4 && type == bpf_htons(ETH_P_IP))
 		return parse_ipv4(network, end_of_frame, p);

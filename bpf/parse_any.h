@@ -185,8 +185,6 @@ static __always_inline int parse_any4(const void *network, const void *end_of_fr
 	p->inner_bytes = bpf_ntohs(ip->tot_len);
 	p->traffic_class = ip->tos;
 	p->ttl = ip->ttl;
-	if (p->inner_bytes < header_bytes)
-		return END(passed_truncated, XDP_PASS);
 	return parse_payload(network + header_bytes, end_of_frame, p, &fragment);
 }
 
@@ -253,5 +251,7 @@ static __always_inline int parse_any(struct xdp_md *ctx, struct packet *p)
 		return parse_any4(network, end_of_frame, p);
 	if (USE_VIP6 && type == bpf_htons(ETH_P_IPV6))
 		return parse_any6(network, end_of_frame, p);
+	if (is_tag(type))
+		return END(passed_vlan, XDP_PASS);
 	return END(passed_not_ip, XDP_PASS);
 }

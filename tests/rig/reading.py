@@ -93,8 +93,6 @@ class Reader:
         header_bytes = (ip[0] & 15) * 4
         if ip[0] >> 4 != 4 or header_bytes < 20:
             return "passed_not_ip"
-        if length < header_bytes:
-            return "passed_truncated"
         identification = ip[4:6] + b"\0\0" if offset or more else None
         return self._read_payload(packet, at + header_bytes, identification, later=offset > 0)
 

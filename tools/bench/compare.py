@@ -21,7 +21,7 @@ Times = dict[tuple[str, str], list[float]]  # multiples by (subject, load)
 
 def check_out(revision: str) -> Path:
     """Return a folder that holds this revision. Exits when there is none."""
-    asked = ["git", "-C", ROOT, "rev-parse", "--short", "--verify", f"{revision}^{{commit}}"]
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--short", "--verify", f"{revision}^{{commit}}"]
     done = subprocess.run(asked, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{revision!r} is no revision of this repository; see `git log --oneline`")

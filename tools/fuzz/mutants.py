@@ -43,7 +43,7 @@ MUTANTS = [
     Mutant("a backend that is down keeps flows", "steer.h", "backend && backend->up ?", "backend ?"),
     Mutant("a limit lets one more through", "guard.h", "owed + (__s64)cost > most", "owed > most"),
     Mutant("echo replies keep their TTL", "answer.h", "ip->ttl = ANSWER_TTL;", ""),
-    Mutant("an error quotes four bytes more", "answer.h", "bytes : MOST4 - bytes) &", "bytes : MOST4 - bytes + 4) &"),
+    Mutant("an error quotes four bytes more", "answer.h", "ctx, p, MOST4 - bytes)", "ctx, p, MOST4 - bytes + 4)"),
     Mutant("what has no egress counts", "balancer.c", "if (how == ENDED)\n\t\tcount(p, -1);", ""),
     Mutant("an IPv4 source of 224/8 may be told", "answer.h", "first4 < 224", "first4 <= 224"),
     Mutant("an own tag takes 8 bytes", "encap.h", "*(__u32 *)(frame + 12) = bpf", "*(__u64 *)(frame + 12) = bpf"),

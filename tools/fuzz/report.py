@@ -66,7 +66,7 @@ class Report:
         names = [*REASONS, *Way, *MEMORY]
         cells = [f"{name:<24}{self.met[name]:>12,}" for name in names]
         half = -(-len(cells) // 2)
-        out = [f"{left}   {right}" for left, right in zip(cells, [*cells[half:], ""], strict=False)]
+        out = [f"{left}   {right}" for left, right in zip(cells[:half], [*cells[half:], ""], strict=False)]
         out += [f"{name} was not met: {why}" for name, why in NEVER.items() if not self.met[name]]
         out += [f"NOT MET: {', '.join(self.unmet())}"] if self.unmet() else []
         out += [f"only on or only off: {', '.join(self.one_sided())}"] if self.one_sided() else []

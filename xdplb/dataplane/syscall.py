@@ -362,12 +362,22 @@ class TestRun:
         self._attr = _Test(prog_fd=fd, repeat=1)
         self._attr.data_in = ctypes.addressof(room.from_buffer(self._in))
         self._attr.data_out = ctypes.addressof(room.from_buffer(self._out))
+        self._context = (ctypes.c_uint32 * 6)()  # struct xdp_md: data, data_end, ...
         self._words = memoryview(self._attr).cast("B")[:16].cast("I")  # prog_fd, retval, data_size_in, data_size_out
         self._left, self._longest = memoryview(self._out), longest
         call = _libc.syscall
         number, command = ctypes.c_long(_NUMBER[os.uname().machine]), ctypes.c_long(PROG_TEST_RUN)
         at, size = ctypes.c_void_p(ctypes.addressof(self._attr)), ctypes.c_long(ctypes.sizeof(_Test))
         self._call: Callable[[], int] = lambda: call(number, command, at, size)
+
+    def run_in_buffers(self, frame: bytes, first: int) -> tuple[int, bytes]:
+        """As `run`, of a program with frags: so many bytes of the frame are in its first buffer (Linux 6.18)."""
+        self._context[1] = first
+        self._attr.ctx_in, self._attr.ctx_size_in = ctypes.addressof(self._context), ctypes.sizeof(self._context)
+        try:
+            return self.run(frame)
+        finally:
+            self._attr.ctx_in = self._attr.ctx_size_in = 0
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """Return the action and the frame afterwards. The kernel wants at least 14 bytes. Raises OSError."""
