@@ -15,6 +15,7 @@ from ipaddress import ip_address
 
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
+from tools.lab.instructions import EXIT, JUMP32_EQUAL, JUMP32_NOT_EQUAL, LOAD_FRAME_WORD, MOV, MOV_REGISTER, call, code
 from tools.lab.net import VIP4, VIP6
 from xdplb.dataplane import syscall
 
@@ -25,37 +26,28 @@ _SKB_VLAN_PUSH, _SKB_VLAN_POP = 18, 19
 _Q = 0x8100
 
 
-def _code(opcode: int, registers: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    return bytes((opcode, registers)) + offset.to_bytes(2, "little", signed=True) + value.to_bytes(4, "little")
-
-
-_SAVE, _CONTEXT = _code(0xBF, 0x16), _code(0xBF, 0x61)  # r6 = r1; r1 = r6
-_OUT = _code(0xB7) + _code(0x95)  # return TC_ACT_OK
-
-
-def _word(at: int) -> bytes:
-    return _code(0x20, value=at)  # r0 = the word at this byte of the frame; no such byte: return 0
-
-
-def _unless(value: int, skip: int, equal: bool = False) -> bytes:
-    return _code(0x16 if equal else 0x56, 0, skip, value)  # jump over so many, 32 bits compared
-
-
-def _push(tci: int) -> bytes:
-    arguments = _code(0xB7, 2, 0, socket.htons(_Q)) + _code(0xB7, 3, 0, tci)
-    return _CONTEXT + arguments + _code(0x85, 0, 0, _SKB_VLAN_PUSH)
+_SAVE, _CONTEXT = code(MOV_REGISTER, 6, 1), code(MOV_REGISTER, 1, 6)
+_OUT = code(MOV) + EXIT  # TC_ACT_OK
 
 
 def _tagging(tags: Sequence[int]) -> bytes:
     """Return a program that tags what goes to a VIP, the innermost tag first."""
-    pushes = b"".join(_push(tag) for tag in reversed(tags))
+    pushes = b"".join(
+        _CONTEXT + code(MOV, 2, value=socket.htons(_Q)) + code(MOV, 3, value=tag) + call(_SKB_VLAN_PUSH)
+        for tag in reversed(tags)
+    )
     vip4, vip6 = int(ip_address(VIP4)), int(ip_address(VIP6)) >> 96
-    asked = _word(30) + _unless(vip4, 2, equal=True) + _word(38) + _unless(vip6, len(pushes) // 8)
+    asked = (
+        code(LOAD_FRAME_WORD, value=14 + 16)  # an IPv4 destination
+        + code(JUMP32_EQUAL, offset=2, value=vip4)
+        + code(LOAD_FRAME_WORD, value=14 + 24)  # the first word of an IPv6 destination
+        + code(JUMP32_NOT_EQUAL, offset=len(pushes) // 8, value=vip6)
+    )
     return _SAVE + asked + pushes + _OUT
 
 
 def _untagging(tags: Sequence[int]) -> bytes:
-    return _SAVE + len(tags) * (_CONTEXT + _code(0x85, 0, 0, _SKB_VLAN_POP)) + _OUT
+    return _SAVE + len(tags) * (_CONTEXT + call(_SKB_VLAN_POP)) + _OUT
 
 
 def _attach(instructions: bytes, index: int, kind: int) -> int:
