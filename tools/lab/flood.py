@@ -108,7 +108,7 @@ def send(fd: int, index: int, frames: int) -> float:
     return time.thread_time() - began
 
 
-def flood(fd: int, index: int, share: float, frames: int = 16_384) -> dict[str, float]:
+def flood(fd: int, index: int, share: float, frames: int = 65_536) -> dict[str, float]:
     """Send until SIGTERM, and rest as long as the share wants it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it would break off a call in the kernel
     sent, busy_s, rest_s, began = 0, 0.0, 0.0, time.monotonic()
@@ -118,7 +118,7 @@ def flood(fd: int, index: int, share: float, frames: int = 16_384) -> dict[str, 
         sent += frames
         rest_s = max(busy_s / share - (time.monotonic() - began), 0.0)
         if not rest_s:
-            frames = min(frames + 4096, 1 << 20)  # a call waits for RCU at its end: more in one
+            frames = min(frames * 5 // 4, 1 << 20)  # a call waits for RCU at its end: more in one
     return {"seconds": round(time.monotonic() - began, 3), "frames": sent, "busy_s": round(busy_s, 3)}
 
 
