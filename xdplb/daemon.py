@@ -21,7 +21,7 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
 from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
-from xdplb.features import spec_for, vlans_of, ways_of
+from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, change_table, read_lists
 from xdplb.health.watch import Watch
@@ -69,6 +69,7 @@ class Daemon:
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._desires: Memo = {}
+        self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
@@ -267,16 +268,19 @@ class Daemon:
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
-        return spec_for(
-            self.config,
-            [self.kept.overrides.apply(service) for service in self.config.services],
-            hashing.key_from(self._secret),
-            known,
-            next_seed(0),
-            mtus=[nic.mtu for nic in self.network.nics],
-            vlans=vlans_of(self.services),
-            prefixes=self.lists.words(self.config.guard.max_prefixes),
-        )
+        overrides = self.kept.overrides
+        facts = {
+            "mtus": [nic.mtu for nic in self.network.nics],
+            "vlans": self.network.tagged,
+            "prefixes": self.lists.words(self.config.guard.max_prefixes),
+        }
+        made_of = known, overrides.added, overrides.removed, facts
+        if self._specs is None or self._specs[0] != made_of:
+            services = [overrides.apply(service) for service in self.config.services]
+            key = hashing.key_from(self._secret)
+            spec = spec_for(self.config, services, key, known, next_seed(0), **facts)  # type: ignore[arg-type]
+            self._specs = made_of, spec
+        return self._specs[1]
 
     def _follow(self, known: dict[Key, Health] | None = None) -> None:
         self.watch.follow(
@@ -301,8 +305,9 @@ class Daemon:
         except DaemonError:
             self.kept.overrides = before
             raise
-        await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
-        self._follow()
+        if (before.added, before.removed) != (overrides.added, overrides.removed):
+            await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
+            self._follow()
         written = self._written
         await self.reconcile()
         waited = await self.watch.wait_first(PROBE_WAIT_S)
@@ -402,8 +407,9 @@ class Daemon:
 
 def _log_news(before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]) -> None:
     """Say which backends changed their state, and why."""
-    was = {(s.name, b.backend.name): b.state for s in before for b in s.backends}
-    now = {(s.name, b.backend.name): b for s in after for b in s.backends}
+    same = {id(service) for service in before} & {id(service) for service in after}
+    was = {(s.name, b.backend.name): b.state for s in before if id(s) not in same for b in s.backends}
+    now = {(s.name, b.backend.name): b for s in after if id(s) not in same for b in s.backends}
     for (service, name), backend in now.items():
         if was.get((service, name)) is not backend.state:
             log.info("%s/%s is %s: %s", service, name, backend.state, backend.reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from xdplb.dataplane.plane import Spec
-from xdplb.desired import UNITS_PER_S, DesiredService
+from xdplb.desired import UNITS_PER_S
 from xdplb.model import Action, Affinity, Config, Forward, Protocol, Service
 from xdplb.tables import Capacity, Way
 
@@ -66,8 +66,3 @@ def spec_for(
         block_counts_only=config.guard.action is Action.COUNT,
         answer_cost=max(1, round(UNITS_PER_S / balancer.answers_per_s)),
     )
-
-
-def vlans_of(services: Iterable[DesiredService]) -> bool:
-    """Whether a way to any backend has a tag of its own."""
-    return any(b.row is not None and b.row.vlan for service in services for b in service.backends)

@@ -19,15 +19,26 @@ class Lists:
 
     blocked: set[Prefix] = field(default_factory=set)
     allowed: set[Prefix] = field(default_factory=set)
+    six: int = field(init=False)  # of both, how many are of IPv6
+
+    def __post_init__(self) -> None:
+        self.six = sum(map(prefix_is_6, self.blocked)) + sum(map(prefix_is_6, self.allowed))
+
+    def __len__(self) -> int:
+        """Return how many prefixes are on the lists."""
+        return len(self.blocked) + len(self.allowed)
 
     def put(self, prefix: Prefix, verdict: str | None) -> None:
         """Have a prefix on one list alone; None: on neither."""
+        before = len(self)
         self.blocked.discard(prefix)
         self.allowed.discard(prefix)
         if verdict == "block":
             self.blocked.add(prefix)
         elif verdict == "allow":
             self.allowed.add(prefix)
+        if prefix_is_6(prefix):
+            self.six += len(self) - before
 
     def longest(self, address: Address) -> tuple[str, str] | None:
         """Return the longest prefix that covers an address, and its list; None: there is none."""
@@ -41,11 +52,9 @@ class Lists:
 
     def words(self, least: int = 0) -> int:
         """Return how much room they want in the kernel, and room for `least` prefixes in all; 0: they are empty."""
-        total = len(self.blocked) + len(self.allowed)
-        if not total and not least:
+        if not len(self) and not least:
             return 0
-        six = sum(prefix_is_6(prefix) for prefix in (*self.blocked, *self.allowed))
-        return words_needed(max(total - six, least), six)
+        return words_needed(max(len(self) - self.six, least), self.six)
 
 
 def prefix_is_6(prefix: Prefix) -> bool:
@@ -65,9 +74,8 @@ def read_lists(guard: Guard, changes: Mapping[str, str | None], folder: Path) ->
     for text, verdict in changes.items():
         lists.put(parse_prefix(text), verdict)
     most = guard.max_prefixes
-    if most and len(lists.blocked) + len(lists.allowed) > most:
-        total = len(lists.blocked) + len(lists.allowed)
-        raise ConfigError("guard.max_prefixes", f"{most} is less than the lists hold", f"give {total} or more")
+    if most and len(lists) > most:
+        raise ConfigError("guard.max_prefixes", f"{most} is less than the lists hold", f"give {len(lists)} or more")
     return lists
 
 

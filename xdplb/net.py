@@ -198,10 +198,12 @@ class Network:
         self.interfaces = tuple(interfaces)
         self.indexes = tuple(interface_index(name) for name in interfaces)
         self.hops: dict[Address, Hop | str] = {}
+        self.tagged = False  # a way to some backend has a tag of its own
         self._links: dict[int, Nic] = {}
         self._sources = {4: source4, 6: source6}
         self._changed = changed
         self._routes: dict[Address, _Route | str] = {}
+        self._same: dict[_Route, _Route] = {}  # one object for all routes that are equal
         self._neighbours: dict[_Next, tuple[int, bytes]] = {}  # state, MAC
         self._managed: set[_Next] = set()
         self._lock = asyncio.Lock()
@@ -242,9 +244,11 @@ class Network:
         """Make `hops` hold the way to exactly these addresses; neighbours may still be resolving afterwards."""
         async with self._lock:
             wanted = set(addresses)
-            for address in set(self._routes) - wanted:
+            if wanted == self._routes.keys():
+                return
+            for address in self._routes.keys() - wanted:
                 del self._routes[address]
-            for address in wanted - set(self._routes):
+            for address in wanted - self._routes.keys():
                 self._routes[address] = await self._find_route(address)
             await self._manage_neighbours()
         self._publish()
@@ -313,9 +317,18 @@ class Network:
         return [self._links[index] for index in self.indexes if index in self._links]
 
     def _publish(self) -> None:
-        hops = {address: self._hop(route) for address, route in self._routes.items()}
+        made: dict[int, Hop | str] = {}
+        hops = {}
+        for address, route in self._routes.items():
+            if (known := made.get(id(route))) is None:
+                known = self._hop(route)
+                if (before := self.hops.get(address)) == known:
+                    known = before  # the very object: whoever compares sees it at once
+                made[id(route)] = known
+            hops[address] = known
         if hops != self.hops:
             self.hops = hops
+            self.tagged = any(isinstance(hop, Hop) and hop.vlan for hop in made.values())
             self._changed()
 
     def _hop(self, route: _Route | str) -> Hop | str:
@@ -360,11 +373,13 @@ class Network:
         next_hop = ip_address(gateway) if gateway else address
         metrics = route.get("metrics")
         mtu = (metrics.get("mtu") or metrics.get("RTAX_MTU") or 0) if metrics else 0
-        return _Route(oif, next_hop, ip_address(str(source)), mtu, direct=not gateway)
+        found = _Route(oif, next_hop, ip_address(str(source)), mtu, direct=not gateway)
+        return self._same.setdefault(found, found)
 
     async def _manage_neighbours(self) -> None:
         """Have the kernel resolve and keep every next hop that it does not keep already."""
-        wanted = {(route.oif, route.next_hop) for route in self._routes.values() if isinstance(route, _Route)}
+        routes = {id(route): route for route in self._routes.values()}.values()
+        wanted = {(route.oif, route.next_hop) for route in routes if isinstance(route, _Route)}
         for index, address in wanted - self._managed:
             if self._neighbours.get((index, address), (0, b""))[0] & _NUD_FIXED:
                 continue  # an entry of the operator's own
