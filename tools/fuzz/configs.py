@@ -184,6 +184,9 @@ class _Maker:
             return "no route"
         bits = spec.source4_bits if version == 4 else spec.source6_bits
         number = int(ip_address("10.0.0.0" if version == 4 else "fd00:9::")) | rng.getrandbits(24)
+        if version == 4 and rng.random() < 0.5:  # the outer checksum's lower byte is near its carry
+            rest = 0x45 + 0x40 * (1 + spec.outer_df) + 10 + 10
+            number = number & ~0xFF00 | (0xFF - rest - rng.randrange(4) & 0xFF) << 8
         number = number >> bits << bits
         return Hop(
             rng.choice([0, 0, 1, 7]),
