@@ -117,7 +117,21 @@ static __always_inline int parse_quoted6(const void *quoted, const void *end_of_
 		return END(passed_truncated, XDP_PASS);
 	if (*(const __u8 *)quoted >> 4 != 6)
 		return END(passed_icmp, XDP_PASS);
-	return take_quoted(ip + 1, end_of_frame, p, address6(&ip->saddr), address6(&ip->daddr), ip->nexthdr);
+	const void *transport = ip + 1;
+	__u64 protocol = ip->nexthdr;
+
+	/* A backend's own fragments may be too long for the way: the first one names the flow. */
+	if (protocol == IPPROTO_FRAGMENT) {
+		const __be16 *header = transport;
+
+		if (transport + 8 > end_of_frame)
+			return END(passed_truncated, XDP_PASS);
+		if (header[1] & bpf_htons(0xfff8))
+			return END(passed_icmp, XDP_PASS);
+		protocol = *(const __u8 *)header;
+		transport += 8;
+	}
+	return take_quoted(transport, end_of_frame, p, address6(&ip->saddr), address6(&ip->daddr), protocol);
 }
 
 /* What is left of ICMP: echo requests to a VIP are ours to answer, and a service of every protocol gets the rest. */

@@ -145,6 +145,23 @@ def test_icmp_errors_go_to_the_backend_of_the_flow_they_quote(xdp: Xdp, vip: str
         assert backend_of(left) == backend_of(xdp.run(tcp(port, vip))[1])
 
 
+@pytest.mark.parametrize(("offset", "cut", "reason"), [(0, 8, ""), (1, 8, "passed_icmp"), (0, -1, "passed_truncated")])
+def test_an_error_about_a_backends_first_fragment_finds_its_flow(xdp: Xdp, offset: int, cut: int, reason: str) -> None:
+    """In IPv6 only senders fragment, so a backend hears of a shorter way from an error about a fragment, or never."""
+    xdp.serve(config(service(backends=[*BACKENDS4, *BACKENDS6])))
+    quoted = IPv6(src=VIP6, dst=CLIENT6) / IPv6ExtHdrFragment(nh=6, offset=offset, m=1, id=7)
+    for port in range(4000, 4030):
+        text = (bytes(quoted) + bytes(TCP(sport=80, dport=port, seq=7)))[: 48 + cut]
+        error = IPv6(src=ROUTER6, dst=VIP6, nh=58) / Raw(bytes((2, 0)) + bytes(6) + text)
+        sent = Ether(bytes(Ether(src=ROUTER_MAC, dst=LB_MAC) / error))
+
+        action, left = xdp.run(sent)
+
+        assert action is (Action.PASS if reason else Action.TX)
+        assert reason or backend_of(left) == backend_of(xdp.run(tcp(port, VIP6))[1])
+    assert xdp.reasons() == ({reason: 30} if reason else {})
+
+
 def test_an_error_about_somebody_elses_flow_is_the_hosts(xdp: Xdp) -> None:
     xdp.serve(config(service()))
     quoted = IP(src="192.0.2.99", dst=CLIENT4) / TCP(sport=80, dport=4000)

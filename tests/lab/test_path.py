@@ -154,6 +154,7 @@ def test_ping_to_a_vip_is_answered(path: Stand, vip: str, size: int) -> None:
         pinger.sendto(request, (vip, 0))
         answer = wait_for(lambda: answer_to(pinger, vip, 0 if four else 129), "an echo")
     assert answer[4:] == rest
+    assert not four or checksum(answer) == 0  # in IPv6 the kernel checks it
     assert verdicts(path)["answered_echo"] == before + 1
 
 
@@ -221,10 +222,10 @@ def test_a_clients_unreachable_reaches_the_backends_socket(path: Stand, vip: str
 
 
 @contextlib.contextmanager
-def echoing(lab: Lab, host: str, vip: str) -> Iterator[None]:
-    """A UDP echo on a backend, in this process; its IPv6 answers keep to the clients' MTU."""
+def echoing(lab: Lab, host: str, vip: str, narrow: bool = True) -> Iterator[None]:
+    """A UDP echo on a backend, in this process. `narrow`: its IPv6 answers keep to the clients' MTU from the start."""
     server = udp(lab, host, (vip, 7))
-    if version(vip) == 6:
+    if narrow and version(vip) == 6:
         server.setsockopt(socket.IPPROTO_IPV6, 24, 1500)  # IPV6_MTU
     ended = threading.Event()
 
@@ -250,6 +251,23 @@ def test_a_datagram_in_fragments_arrives_whole(path: Stand, vip: str) -> None:
             sent = os.urandom(8000)
             client.sendto(sent, (vip, 7))
             assert client.recv(10_000) == sent
+
+
+@VIPS
+def test_a_backend_learns_the_mtu_of_its_fragments_way(path: Stand, vip: str) -> None:
+    """Its link takes 1,600 bytes and the client's 1,500; in IPv6 the router's error is about a fragment."""
+    lab, client = path.lab, (address("client", version(vip)), 0)
+    try:
+        with echoing(lab, "b1", vip, narrow=False), udp(lab, "client", client) as asker:
+
+            def answered() -> bool:
+                asker.sendto(bytes(8000), (vip, 7))
+                return bool(select.select([asker], [], [], 0.2)[0])
+
+            wait_for(answered, "a whole answer", 2)
+            assert asker.recv(10_000) == bytes(8000)
+    finally:
+        forget_mtus(lab, "b1")
 
 
 @VIPS

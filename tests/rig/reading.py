@@ -205,7 +205,15 @@ class Reader:
             return "passed_truncated"
         if quoted[0] >> 4 != 6:
             return "passed_icmp"
-        return self._turn_round(packet, at + 40, quoted[8:24], quoted[24:40], quoted[6])
+        at, protocol = at + 40, quoted[6]
+        if protocol == FRAGMENT:
+            header = packet.frame[at : at + 8]
+            if len(header) < 8:
+                return "passed_truncated"
+            if header[2] << 8 | header[3] & 0xF8:
+                return "passed_icmp"
+            at, protocol = at + 8, header[0]
+        return self._turn_round(packet, at, quoted[8:24], quoted[24:40], protocol)
 
     def _turn_round(self, packet: Packet, at: int, source: bytes, destination: bytes, protocol: int) -> Packet | str:
         """The flow is that of the quoted packet, which a VIP sent, seen from its client."""
