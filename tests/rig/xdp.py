@@ -16,6 +16,7 @@ from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Overrides, desire
+from xdplb.errors import KernelError
 from xdplb.model import Config
 from xdplb.reconcile import reconcile
 from xdplb.tables import Capacity
@@ -58,7 +59,11 @@ class Xdp:
     def __init__(self, spec: Spec = SPEC, name: str | None = None) -> None:
         self.place = loader.Place(name or f"test-packets-{os.getpid()}")
         self.place.make()
-        self.kernel = Kernel(self.place, spec)
+        try:
+            self.kernel = Kernel(self.place, spec)
+        except KernelError:
+            self.place.remove()
+            raise
         self.fd = syscall.get(self.kernel.pinned.program)
 
     def serve(self, config: Config, down: set[str] | None = None) -> tuple[DesiredService, ...]:
