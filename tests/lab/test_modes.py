@@ -127,11 +127,12 @@ def test_l2_keeps_the_frame_but_for_its_addresses(everything: Stand) -> None:
 
 @VIPS
 @pytest.mark.parametrize("tags", [(100,), (100, 200)])
-@pytest.mark.parametrize("way", ["ipip4", "ipip6", "gue4", "gue6"])
+@pytest.mark.parametrize("way", ["ipip4", "ipip6", "gue4", "gue6", "l2"])
 def test_tcp_works_over_tagged_frames(everything: Stand, way: str, tags: tuple[int, ...], vip: str) -> None:
     with tags_on_the_wire(everything.lab, tags):
-        assert ask(everything.lab, vip, WAYS[way][0]) == ("b1", 3)
-        assert ask(everything.lab, vip, WAYS[way][0], up=SIZE)[0] == "b1"
+        port, server = WAYS[way]
+        assert ask(everything.lab, vip, port) == (server, 3)
+        assert ask(everything.lab, vip, port, up=SIZE)[0] == server
 
 
 @contextlib.contextmanager
