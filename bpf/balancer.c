@@ -140,10 +140,10 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 	if (unlikely(p->inner_bytes > p->service->mtu))
 		return UNUSUAL;
 	p->sender = p->flow.source;
-	if (USE_PREFIXES || USE_LIMITS) {
+	if (USE_PREFIXES && USE_VIP6) /* otherwise it is short enough */
 		TRY(take_up(p));
+	if (USE_PREFIXES || USE_LIMITS)
 		TRY(guard(p));
-	}
 	TRY(steer(p));
 	return forward(ctx, p);
 }

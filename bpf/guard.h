@@ -36,34 +36,67 @@ static __always_inline __s64 debt(__u64 account, __u64 now)
 
 #define LONGEST_PAID (-(1LL << (TIME_BITS - 1)))
 #define MOST_DEBT (1LL << (TIME_BITS - 2)) /* five hours: more than any limit's burst is worth */
-#define OURS (1LL << (TIME_BITS + 1)) /* lowers our own account's rank below all others */
 
-static __always_inline bool client_over_rate(__u64 client, __u64 now, __u64 cost, __u64 burst)
+/* The client's account in its line, and its place; 0: it has none. Without branches: see choose(). */
+static __always_inline __u64 find_account(const struct accounts *line, __u64 name, __u64 *place)
 {
-	__u32 index = (client >> 32) * CLIENTS >> 32;
-	struct accounts *line = clients.lookup(&index);
-	__s64 most = cost * burst, least = 1LL << 62, owed = 0;
-	__u64 name = client << TIME_BITS, place = 0;
+	__u64 found = 0;
 
-	if (!line)
-		return false;
+#pragma unroll
+	for (int i = 0; i < ACCOUNTS; i++) {
+		__u64 account = line->client[i];
+		__u64 ours = is_negative((__s64)((account ^ name) >> TIME_BITS) - 1);
+
+		found |= account * ours;
+		*place |= i * ours;
+	}
+	return found;
+}
+
+/* Where a new account may lie: a free place, or one further ahead than any limit allows, or who is paid off longest. */
+static __always_inline __u64 find_idlest(const struct accounts *line, __u64 now)
+{
+	__s64 least = 1LL << 62;
+	__u64 place = 0;
+
 #pragma unroll
 	for (int i = 0; i < ACCOUNTS; i++) {
 		__u64 account = line->client[i];
 		__s64 rank = debt(account, now);
-		__u64 ours = is_negative((__s64)((account ^ name) >> TIME_BITS) - 1);
-		/* Free; or further ahead than may be, as others' limits or ours are: left by a limit that is no more. */
-		__s64 stale = 1 - is_negative(account | -account) + is_negative(MOST_DEBT - rank) +
-			      is_negative(most - rank) * ours;
+		__u64 free = 1 - is_negative(account | -account) + is_negative(MOST_DEBT - rank);
 
-		rank = choose(is_negative(-stale), LONGEST_PAID, rank) - OURS * ours;
+		rank = choose(is_negative(-(__s64)free), LONGEST_PAID, rank);
 		__u64 lower = is_negative(rank - least);
 
 		least = choose(lower, rank, least);
 		place = choose(lower, i, place);
 	}
-	if (least < LONGEST_PAID && least + OURS > 0)
-		owed = least + OURS;
+	return place;
+}
+
+static __always_inline struct accounts *find_line(__u64 client)
+{
+	__u32 index = (client >> 32) * CLIENTS >> 32;
+
+	return clients.lookup(&index);
+}
+
+static __always_inline bool client_over_rate(__u64 client, __u64 now, __u64 cost, __u64 burst)
+{
+	struct accounts *line = find_line(client);
+	__u64 name = client << TIME_BITS, place = 0;
+	__s64 most = cost * burst, owed = 0;
+
+	if (!line)
+		return false;
+	__u64 account = find_account(line, name, &place);
+
+	if (account)
+		owed = debt(account, now);
+	else
+		place = find_idlest(line, now);
+	if (owed < 0 || owed > most) /* paid off; or left by another limit that is no more */
+		owed = 0;
 	if (owed + (__s64)cost > most)
 		return true;
 	line->client[place & (ACCOUNTS - 1)] = name | ((now + owed + cost) & TIME_MASK);
@@ -92,21 +125,28 @@ static __always_inline __u64 hash_account(const struct packet *p, const struct l
 		SPARE(what);                                                                          \
 	} while (0)
 
-static __always_inline int guard_rates(struct packet *p)
+/* Ask for a line from memory before it is needed: what comes between is done while it is on its way. With a `cost` of 0
+ * it is not needed, and the first line will do; without a branch, see choose().
+ */
+static __always_inline void touch(__u64 client, __u64 cost)
 {
-	__u32 index = p->service->limit;
-	struct limit *limit = limits.lookup(&index);
+	const struct accounts *line = find_line(client * is_negative(-(__s64)cost));
+	__u64 word = line ? line->client[0] : 0;
+
+	barrier_var(word);
+}
+
+static __always_inline int guard_rates(struct packet *p, struct limit *limit, __u64 packets, __u64 connections)
+{
 	__u64 now = coarse_time();
 
-	if (!limit)
-		return NEXT;
-	if (limit->packet_cost && client_over_rate(hash_account(p, limit, ACCOUNT_OF_PACKETS), now,
-						   limit->packet_cost, limit->packet_burst))
+	if (limit->packet_cost &&
+	    client_over_rate(packets, now, limit->packet_cost, limit->packet_burst))
 		REFUSE(limit, packet_rate);
 	if (!opens(p))
 		return NEXT;
-	if (limit->connection_cost && client_over_rate(hash_account(p, limit, ACCOUNT_OF_CONNECTIONS),
-						       now, limit->connection_cost, limit->connection_burst))
+	if (limit->connection_cost &&
+	    client_over_rate(connections, now, limit->connection_cost, limit->connection_burst))
 		REFUSE(limit, connection_rate);
 	/* All CPUs have this one account, without a lock: two at once may let one too many through. */
 	if (limit->service_cost &&
@@ -117,8 +157,18 @@ static __always_inline int guard_rates(struct packet *p)
 
 static __always_inline int guard(struct packet *p)
 {
-	__u64 verdict = 0;
+	__u64 verdict = 0, packets = 0, connections = 0;
+	__u32 index = p->service->limit;
+	struct limit *limit = 0;
 
+	if (USE_LIMITS && p->service->flags & SERVICE_LIMITED)
+		limit = limits.lookup(&index);
+	if (limit) {
+		packets = hash_account(p, limit, ACCOUNT_OF_PACKETS);
+		connections = hash_account(p, limit, ACCOUNT_OF_CONNECTIONS);
+		touch(packets, limit->packet_cost);
+		touch(connections, limit->connection_cost * is_negative((p->tcp_flags ^ TCP_SYN) - 1));
+	}
 	if (USE_PREFIXES)
 		verdict = prefix_verdict(&p->sender, is6(p));
 	if (USE_PREFIXES && verdict == PREFIX_BLOCKED) {
@@ -126,7 +176,7 @@ static __always_inline int guard(struct packet *p)
 			return END(dropped_blocked, XDP_DROP);
 		SPARE(blocked);
 	}
-	if (USE_LIMITS && verdict != PREFIX_ALLOWED && p->service->flags & SERVICE_LIMITED)
-		return guard_rates(p);
+	if (limit && verdict != PREFIX_ALLOWED)
+		return guard_rates(p, limit, packets, connections);
 	return NEXT;
 }

@@ -485,6 +485,8 @@ def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
         network = parse_network(key, host)
         if network.prefixlen < 8:
             raise ConfigError(key, f"{text!r} is larger than a /8", "give longer prefixes")
+        if network.version == 6 and IPv6Address("::ffff:0:0") in network:
+            raise ConfigError(key, f"{text!r} holds the IPv4-mapped addresses", "give a network of global addresses")
         prefix = network.prefixlen if network.num_addresses > 1 else 0
     if protocol is Protocol.ANY:
         if split[3]:

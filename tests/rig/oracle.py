@@ -42,8 +42,8 @@ class Outcome(NamedTuple):
 class Oracle:
     """One configuration, and what its packets left behind."""
 
-    def __init__(self, spec: Spec, verdict: Callable[[bytes], int] = lambda sender: NOT_LISTED) -> None:
-        """`verdict` is what the lists say of a sender: 16 bytes, IPv4 in its IPv4-mapped form."""
+    def __init__(self, spec: Spec, verdict: Callable[[bytes, int], int] = lambda sender, version: NOT_LISTED) -> None:
+        """`verdict` is what the lists of a packet's version say of its sender: 16 bytes, IPv4 in IPv4-mapped form."""
         self.spec, self.verdict = spec, verdict
         self.devices: set[int] = set()
         self.reader = Reader(spec, self.is_vip)
@@ -143,7 +143,7 @@ class Oracle:
 
     def _guard(self, packet: Packet, service: ServiceRow) -> str:
         """Return why a packet is refused, or nothing."""
-        listed = self.verdict(packet.sender) if self.spec.prefixes else NOT_LISTED
+        listed = self.verdict(packet.sender, packet.version) if self.spec.prefixes else NOT_LISTED
         if listed == BLOCKED:
             if not self.spec.block_counts_only:
                 return "dropped_blocked"

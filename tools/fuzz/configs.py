@@ -51,11 +51,12 @@ MACS = [bytes.fromhex(f"0200000000{n:02x}") for n in range(1, 8)]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A configuration: what is compiled in, the states to go through, and which numbers of `devices` lead anywhere."""
+    """A configuration: what is compiled in, the states to go through, which numbers of `devices` lead anywhere."""
 
     spec: Spec
     states: tuple[tuple[DesiredService, ...], ...]
     devices: tuple[int, ...]
+    lists: tuple[tuple[str, str], ...] = ()  # prefixes with "block" or "allow"
 
 
 def spec_of(seed: int, number: int) -> Spec:

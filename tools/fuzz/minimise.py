@@ -47,14 +47,14 @@ def minimise(run: Run, case: Case, steps: Sequence[Step]) -> tuple[Case, list[St
 
 def _smaller(case: Case, steps: Sequence[Step], differs: Callable[[Case], bool]) -> Case:
     """Leave out later states, services, VIPs and backends."""
-    shorter_case = Case(case.spec, case.states[: 1 + max(state for state, _ in steps)], case.devices)
+    shorter_case = Case(case.spec, case.states[: 1 + max(state for state, _ in steps)], case.devices, case.lists)
     case = shorter_case if differs(shorter_case) else case
     for number in range(len(case.states)):
         whole = case
 
         def with_services(services: list[DesiredService], number: int = number, whole: Case = whole) -> Case:
             states = (*whole.states[:number], tuple(services), *whole.states[number + 1 :])
-            return Case(whole.spec, states, whole.devices)
+            return Case(whole.spec, states, whole.devices, whole.lists)
 
         kept = fewer(list(case.states[number]), lambda services: differs(with_services(services)))
         for at in range(len(kept)):

@@ -16,7 +16,6 @@ REASONS = (
 )
 NEVER = {
     "dropped_no_headroom": "BPF_PROG_TEST_RUN always leaves 256 bytes in front of a frame",
-    "dropped_blocked": "the lists are not tried yet",
 }
 MEMORY = ("flows kept", "fragments kept", "accounts kept", "spared", "in a later state", "of several buffers")
 

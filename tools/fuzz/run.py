@@ -14,6 +14,7 @@ from tests.rig.oracle import Oracle, Outcome
 from tests.rig.xdp import Action, Xdp
 from tools.fuzz.configs import Case
 from tools.fuzz.frames import LONGEST, Frames
+from tools.fuzz.lists import fill, verdict_of
 from tools.fuzz.mutations import Mutations
 from xdplb.dataplane import syscall
 from xdplb.dataplane.plane import Spec
@@ -124,7 +125,9 @@ class Run:
         self.xdp.apply(())
         self.xdp.forget()
         self.xdp.put_devices(case.devices)
-        self.oracle = Oracle(case.spec)
+        self.oracle = Oracle(case.spec, verdict_of(case.lists))
+        if case.spec.prefixes:
+            fill(self.xdp, case.lists)
         self.oracle.devices = set(case.devices)
         self.reasons: Counter[str] = Counter()
         self.traffic: dict[int, list[int]] = {}  # by identity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
@@ -14,6 +14,7 @@ from random import Random
 
 from tools.fuzz import cases
 from tools.fuzz.configs import Case, case_of, spec_of
+from tools.fuzz.lists import draw_lists
 from tools.fuzz.minimise import minimise
 from tools.fuzz.report import Found, Report
 from tools.fuzz.run import Result, Run
@@ -48,6 +49,8 @@ def fuzz_spec(order: Order) -> Report:
                 break
             rng = Random(f"{order.seed} config {config}")
             case = case_of(spec, rng)
+            if spec.prefixes:
+                case = replace(case, lists=draw_lists(rng))
             result = run.fuzz(case, order.packets, rng)
             report.configs += 1
             if result:
