@@ -120,7 +120,8 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *p)
 }
 
 /* Make room for `bytes` of headers in front of the first `quoted` bytes of the packet, and write the Ethernet header. */
-static __always_inline int make_error(struct xdp_md *ctx, struct packet *p, __u64 quoted, int bytes, void **network)
+static __always_inline int make_error(struct xdp_md *ctx, struct packet *p, __u64 quoted, int bytes,
+				      void **network)
 {
 	void *frame = (void *)(long)ctx->data;
 

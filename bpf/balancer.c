@@ -188,7 +188,8 @@ int balancer(struct xdp_md *ctx)
 
 	if (how == UNUSUAL) {
 		tail.call(ctx, 0);
-		how = END_WITH(&p, passed_protocol, XDP_PASS); /* the other program is not there: never seen */
+		how = END_WITH(&p, passed_protocol,
+			       XDP_PASS); /* the other program is not there: never seen */
 	}
 	return finish(&p, how);
 }

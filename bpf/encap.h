@@ -109,7 +109,8 @@ static __always_inline void write_ipv4(__u32 *word, const struct packet *p, __u6
 	__u64 length = bpf_htons(p->inner_bytes + more_bytes);
 	__u64 low = SOURCE4_BITS ? bpf_htonl(entropy(p, SOURCE4_BITS)) : 0;
 	/* The row holds the sum of the words that are the same for every packet (RFC 1071). */
-	__u64 sum = to->checksum + class + length + (protocol << 8) + id + fragments + (low & 0xffff) + (low >> 16);
+	__u64 sum = to->checksum + class + length + (protocol << 8) + id + fragments + (low & 0xffff) +
+		    (low >> 16);
 
 	word[0] = 0x45 | class | length << 16;
 	word[1] = id | fragments << 16;

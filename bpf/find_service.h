@@ -10,7 +10,7 @@
 
 /* The row for the range that a port is in. `ranges` is sorted, and a list of them ends with 0. */
 static __always_inline const struct service *find_range(struct address address, const struct flow *flow,
-							 __u32 *number)
+							__u32 *number)
 {
 	__u32 leads = 0, first = 0;
 	__u64 port = bpf_ntohs(flow->ports >> 16);
@@ -34,7 +34,7 @@ static __always_inline const struct service *find_range(struct address address, 
 }
 
 static __always_inline const struct service *find_wide(struct address address, const struct flow *flow,
-							__u32 *number)
+						       __u32 *number)
 {
 	const struct service *row = 0;
 

@@ -122,7 +122,7 @@ static __always_inline __u64 hash_account(const struct packet *p, const struct l
 	do {                                                                                                 \
 		if (!((limit)->flags & LIMIT_COUNT_ONLY))                                                    \
 			return END(dropped_##what, XDP_DROP);                                                \
-		SPARE(what);                                                                          \
+		SPARE(what);                                                                                 \
 	} while (0)
 
 /* Ask for a line from memory before it is needed: what comes between is done while it is on its way. With a `cost` of 0
@@ -136,12 +136,12 @@ static __always_inline void touch(__u64 client, __u64 cost)
 	barrier_var(word);
 }
 
-static __always_inline int guard_rates(struct packet *p, struct limit *limit, __u64 packets, __u64 connections)
+static __always_inline int guard_rates(struct packet *p, struct limit *limit, __u64 packets,
+				       __u64 connections)
 {
 	__u64 now = coarse_time();
 
-	if (limit->packet_cost &&
-	    client_over_rate(packets, now, limit->packet_cost, limit->packet_burst))
+	if (limit->packet_cost && client_over_rate(packets, now, limit->packet_cost, limit->packet_burst))
 		REFUSE(limit, packet_rate);
 	if (!opens(p))
 		return NEXT;

@@ -39,8 +39,7 @@ static __always_inline int follow_first(struct packet *p, const struct fragment 
 		.protocol = p->flow.protocol,
 	};
 
-	if (!is_vip_address(p->flow.destination) &&
-	    !(USE_NETWORKS && network_of(p->flow.destination).low)) {
+	if (!is_vip_address(p->flow.destination) && !(USE_NETWORKS && network_of(p->flow.destination).low)) {
 		if (fragment->first)
 			return NEXT;
 		return END(passed_fragment, XDP_PASS);
@@ -137,8 +136,8 @@ static __always_inline int parse_quoted6(const void *quoted, const void *end_of_
 /* What is left of ICMP: echo requests to a VIP are ours to answer, and a service of every protocol gets the rest. */
 static __always_inline int take_query(struct packet *p, bool echo)
 {
-	bool vip = is_vip_address(p->flow.destination) ||
-		   (USE_NETWORKS && network_of(p->flow.destination).low);
+	bool vip =
+		is_vip_address(p->flow.destination) || (USE_NETWORKS && network_of(p->flow.destination).low);
 
 	if (vip && echo)
 		p->kind = ECHO_REQUEST;

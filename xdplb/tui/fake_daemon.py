@@ -18,7 +18,7 @@ _PACKETS_PER_CONNECTION = 90
 
 _VERDICTS = {  # per second
     "passed_not_ip": 0.6,
-    "passed_not_tcp_udp": 2.0,
+    "passed_protocol": 2.0,
     "passed_fragment": 0.0,
     "passed_options": 0.0,
     "passed_truncated": 0.0,
