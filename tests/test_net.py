@@ -6,13 +6,14 @@ import asyncio
 import subprocess
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from tools.lab.net import Lab, address
 from xdplb.desired import Hop
 from xdplb.errors import RefusedError
-from xdplb.net import Network, interface_index, read_nic, tx_errors
+from xdplb.net import Egress, Network, Nic, find_egress, interface_index, read_nic, tx_errors
 
 B1, B3, GHOST = ip_address(address("b1")), ip_address(address("b3", 6)), ip_address("10.0.2.98")
 
@@ -142,3 +143,25 @@ def test_nic_is_described_and_a_missing_one_is_an_error_with_names(lab: Lab) -> 
         assert tx_errors("lo") is None
         with pytest.raises(RefusedError, match="interface 'eth9' does not exist; there are: lo, eth0"):
             interface_index("eth9")
+
+
+def nic(index: int, **fields: Any) -> Nic:
+    named: dict[str, Any] = {"name": f"if{index}", "mac": bytes(6), "mtu": 1500, "driver": "x", "up": True}
+    return Nic(index=index, xdp_mode=None, program_id=None, rx_packets=0, **named, **fields)
+
+
+def test_frames_leave_by_an_interface_a_tag_on_it_or_a_bond_that_it_is_part_of() -> None:
+    links = {n.index: n for n in (nic(2, master=9), nic(3, master=9), nic(4), nic(9), nic(20, parent=4, vlan=100))}
+    links |= {n.index: n for n in (nic(21, parent=9, vlan=7), nic(22, parent=20, vlan=8), nic(5))}
+    ours = [2, 3, 4]
+    found = {index: find_egress(index, ours, links) for index in links}
+    assert found == {
+        2: Egress(2, 0),
+        3: Egress(3, 1),
+        4: Egress(4, 2),
+        9: Egress(0),  # by the slave that they came in
+        20: Egress(4, 2, 100),
+        21: Egress(0, 0, 7),
+        22: None,  # a tag on a tag of its own
+        5: None,
+    }
