@@ -50,12 +50,15 @@ struct ranges {
 	__u32 ports[RANGES];
 };
 
-/* One slot of a ring. An array's elements take 8 bytes even when they hold 4, so the backend before the last
- * change has its place in the same word, and both change in one store.
+/* A slot of a ring is a backend's index, 0 for none, in four bytes; with the upper bit set it is *moving*: it changed its
+ * backend not long ago, and `previous`, where only then anybody looks, says where its older flows still go (steer.h).
+ * An array's elements take 8 bytes at least, so each holds two slots, the lower one first. It becomes moving after
+ * `previous` has been written, and both stores are single ones.
  */
-struct slot {
-	__u32 backend; /* index; 0 = none */
-	__u32 previous; /* 0 = settled; else the slot is moving: its older flows still go there (steer.h) */
+#define SLOT_MOVING 2147483648 /* 1 << 31 */
+
+struct slots {
+	__u32 slot[2];
 };
 
 /* backend.way: how packets get there. */
@@ -173,7 +176,8 @@ BPF_TABLE_PINNED("array", __u32, struct service, services, 1 << ROWS_BITS, PIN_D
 		 BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct ranges, ranges, 1 << ROWS_BITS, PIN_DIR "/ranges", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, 4096, PIN_DIR "/networks", BPF_F_NO_PREALLOC);
-BPF_TABLE_PINNED("array", __u32, struct slot, slots, SLOTS, PIN_DIR "/slots", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct slots, slots, SLOTS / 2, PIN_DIR "/slots", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct slots, previous, SLOTS / 2, PIN_DIR "/previous", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/backends", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);

@@ -81,17 +81,21 @@ static __always_inline int steer(struct packet *p)
 	else
 		p->hash = hash_flow(p);
 	__u32 index = service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
-	const __u64 *slot = (const void *)slots.lookup(&index);
+	__u32 pair = index >> 1, half = index & 1;
+	const struct slots *two = slots.lookup(&pair);
 
-	if (!slot)
+	if (!two)
 		return END(dropped_no_backend, XDP_DROP);
-	__u64 word = *slot; /* both halves in one load, as they were stored */
-	__u32 chosen = word;
+	__u32 slot = two->slot[half], chosen = slot;
 
-	if (!word) /* without a backend, it has no previous one either */
+	if (unlikely(!slot)) /* without a backend, it has no previous one either */
 		return END(dropped_no_backend, XDP_DROP);
-	if (word >> 32)
-		chosen = keep_flow(p, chosen, word >> 32);
+	if (unlikely(slot >> 31)) {
+		two = previous.lookup(&pair);
+		if (!two)
+			return END(dropped_no_backend, XDP_DROP);
+		chosen = keep_flow(p, slot & ~SLOT_MOVING, two->slot[half]);
+	}
 	p->backend = backends.lookup(&chosen);
 	p->traffic = traffic.lookup(&chosen);
 	if (!p->backend || !p->traffic)

@@ -9,7 +9,7 @@ backwards for what goes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdplb import hashing
@@ -202,14 +202,16 @@ def _fill_rings(
             continue
         places, order = build_ordered(members_of(service), service.ring_size, service.name)
         index_of = [indexes.get(service.backends[i].identity, NO_BACKEND) for i in order] + [NO_BACKEND]  # [-1]: none
-        todo: Iterable[int] = range(service.ring_size)
+        todo: Sequence[int] = range(service.ring_size)
         moving = set(known.moving) if known else set[int]()
         if known and known.extent == new == was and known.index_of == index_of:
             todo = sorted(moving.union(_differences(known.places, places)))
         entries = {}
+        before = actual.slots[was.offset : was.offset + was.size] if len(todo) > was.size // 4 else None
         for slot in todo:
             # Slots are picked by a hash's upper bits: a slot of a ring twice as large is half of one of the old.
-            have = actual.slots[was.offset + slot * was.size // new.size]
+            old_slot = slot * was.size // new.size
+            have = before[old_slot] if before is not None else actual.slots[was.offset + old_slot]
             wanted = index_of[places[slot]]
             word = have if have == wanted else _move(have, wanted, live, settling)
             if was != new or have != word:
@@ -252,9 +254,14 @@ def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
         (r.identity, r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size
     }:
         extent = range(offset, offset + size)
-        if extent not in extents and (entries := {slot: NO_BACKEND for slot in extent if actual.slots[slot]}):
+        if extent not in extents and (entries := _in_use(actual, extent)):
             changes.append(PutSlots(identity, entries))
     return changes
+
+
+def _in_use(actual: Tables, extent: range) -> dict[int, int]:
+    words = actual.slots[extent.start : extent.stop]
+    return {slot: NO_BACKEND for slot, word in zip(extent, words, strict=True) if word}
 
 
 # --- limits -------------------------------------------------------------------------------------------------

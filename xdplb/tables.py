@@ -127,7 +127,7 @@ class PutBackend:
 
 
 def slot_word(backend: int, previous: int = 0) -> int:
-    """Return `struct slot` as the word that is stored: two backend indexes; `previous` 0 means settled."""
+    """Return a slot as one word: two backend indexes; `previous` 0 means settled."""
     return backend | previous << 32
 
 

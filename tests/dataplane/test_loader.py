@@ -52,7 +52,7 @@ def broken_sources(tmp_path: Path, old: str, new: str) -> Path:
     [
         ("return NEXT;", "return NEXT", "steer.h:"),  # the compiler's
         (
-            "if (!slot)",
+            "if (!two)",
             "if (0)",
             "invalid mem access 'map_value_or_null'",
         ),  # the verifier's

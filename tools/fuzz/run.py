@@ -140,7 +140,7 @@ class Run:
         except NoRoom:
             return False
         tables = self.xdp.kernel.tables()
-        tables = Tables(tables.services, tables.backends, list(tables.slots), tables.limits, tables.networks)
+        tables = Tables(tables.services, tables.backends, tables.slots[:], tables.limits, tables.networks)
         self.oracle.serve(self.case.states[number], tables)
         self._rows = tables.backends
         self._limits |= {row.identity: row for row in tables.limits.values()}

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import Any
+from typing import Any, overload
 
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import layout, syscall
@@ -38,9 +38,12 @@ from xdplb.tables import (
     Tables,
     Traffic,
     Way,
+    slot_backends,
+    slot_word,
 )
 
 _WAYS = {CONSTANTS[f"WAY_{way.name}"]: way for way in Way}
+_MOVING = CONSTANTS["SLOT_MOVING"]
 _NUMBERS = {way: number for number, way in _WAYS.items()}
 
 
@@ -50,7 +53,7 @@ def request_for(spec: Spec) -> Request:
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
 
-_MAPPED = ("services", "ranges", "slots", "backends", "identities", "limits", "clients", "flows")
+_MAPPED = ("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows")
 
 
 class Kernel:
@@ -68,7 +71,8 @@ class Kernel:
         self._ranges: Any = self._rows("ranges")
         self._backends: Any = self._rows("backends")
         self._limits: Any = self._rows("limits")
-        self._slots, self._identities = (memoryview(self._mapped[name]).cast("Q") for name in ("slots", "identities"))
+        self._identities = memoryview(self._mapped["identities"]).cast("Q")
+        self._slots = Slots(*(memoryview(self._mapped[name]).cast("I") for name in ("slots", "previous")))
         self._known = self._read()
 
     def _map(self, name: str) -> mmap.mmap:
@@ -128,9 +132,7 @@ class Kernel:
                 self._identities[index] = row.identity
                 known.backends[index] = row
             case PutSlots(_, entries):
-                slots = self._slots
-                for slot, word in entries.items():
-                    slots[slot] = word
+                self._slots.put(entries)
                 return len(entries)
             case PutLimit(index, row):
                 self._put_limit(index, row)
@@ -285,6 +287,50 @@ class Kernel:
     def _zero(self, name: str, index: int) -> None:
         zeros = bytes(ctypes.sizeof(self._leaf[name]) * self._cpus)
         syscall.update(self._fds[name], index.to_bytes(4, "little"), zeros)
+
+
+class Slots(Sequence[int]):
+    """The slots as words of both backends (`tables.slot_word`), a live view of the two arrays in the kernel."""
+
+    def __init__(self, slots: memoryview, previous: memoryview) -> None:
+        """Take over both, of 32-bit words."""
+        self._slots, self._previous = slots, previous
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._slots)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[int]: ...
+
+    def __getitem__(self, at: int | slice) -> int | list[int]:
+        """Return one word, or a list of them."""
+        if isinstance(at, slice):
+            found = self._slots[at].tolist()
+            if not found or max(found) < _MOVING:
+                return found
+            pairs = zip(found, self._previous[at], strict=True)
+            return [slot_word(slot - _MOVING, previous) if slot >= _MOVING else slot for slot, previous in pairs]
+        slot: int = self._slots[at]
+        return slot_word(slot - _MOVING, self._previous[at]) if slot >= _MOVING else slot
+
+    def put(self, entries: Mapping[int, int]) -> None:
+        """Write words; a slot becomes moving after it is said where from."""
+        slots, before = self._slots, self._previous
+        for at, word in entries.items():
+            backend, previous = slot_backends(word)
+            if previous:
+                before[at] = previous
+                backend |= _MOVING
+            slots[at] = backend
+
+    def release(self) -> None:
+        """Give both arrays back."""
+        self._slots.release()
+        self._previous.release()
 
 
 def _write_address(leaf: Any, address: Address) -> None:
