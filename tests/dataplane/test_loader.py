@@ -54,7 +54,7 @@ def broken_sources(tmp_path: Path, old: str, new: str) -> Path:
         (
             "if (!two)",
             "if (0)",
-            "invalid mem access 'map_value_or_null'",
+            "map_value_or_null prohibited",
         ),  # the verifier's
     ],
 )
