@@ -27,6 +27,7 @@ from tests.rig.packets import (
     config,
     dns,
     frame,
+    one_hop_on,
     service,
     tcp,
     udp,
@@ -36,17 +37,6 @@ from xdplb import hashing
 from xdplb.model import Vip
 
 BOTH = [*BACKENDS4, *BACKENDS6]
-
-
-def one_hop_on(sent: Any) -> bytes:
-    """The IP packet of a frame with a TTL or hop limit one less, and the checksum that goes with it."""
-    packet = sent.copy()
-    if sent.type == 0x86DD:
-        packet[IPv6].hlim -= 1
-    else:
-        packet[IP].ttl -= 1
-        del packet[IP].chksum
-    return bytes(packet)[14:]
 
 
 @pytest.mark.parametrize(("vip", "protocol"), [(VIP4, 4), (VIP6, 41)])

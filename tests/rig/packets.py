@@ -36,6 +36,17 @@ def frame(transport: Any, vip: str, **ip: Any) -> Any:
     return Ether(bytes(Ether(src=ROUTER_MAC, dst=LB_MAC) / network / transport))
 
 
+def one_hop_on(sent: Any) -> bytes:
+    """The IP packet of a frame with a TTL or hop limit one less, and the checksum that goes with it."""
+    packet = sent.copy()
+    if sent.type == 0x86DD:
+        packet[IPv6].hlim -= 1
+    else:
+        packet[IP].ttl -= 1
+        del packet[IP].chksum
+    return bytes(packet)[14:]
+
+
 def hop(version: int) -> Hop:
     """The first step towards every backend of a family."""
     mac = {name: bytes.fromhex(text.replace(":", "")) for name, text in (("own", LB_MAC), ("next", NEXT_MAC))}
