@@ -34,6 +34,7 @@ from tests.rig.packets import (
     VIP4,
     VIP6,
     config,
+    one_hop_on,
     service,
     tcp,
 )
