@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
-from tests.rig.packets import BACKENDS4, config, hop, service
+from tests.rig.packets import BACKENDS4, BACKENDS6, VIP4, config, dns, hop, service
 from xdplb.desired import (
+    DesiredBackend,
     Health,
     Hop,
+    Memo,
     Overrides,
     add_backend,
     desire,
@@ -19,7 +23,20 @@ from xdplb.desired import (
     remove_backend,
 )
 from xdplb.errors import ConfigError
-from xdplb.model import Address, Backend, Check, State
+from xdplb.model import (
+    Action,
+    Address,
+    Backend,
+    Balancer,
+    Check,
+    Config,
+    Forward,
+    Limits,
+    Rate,
+    Service,
+    State,
+    Vip,
+)
 
 ONE, TWO, THREE = BACKENDS4
 CONFIG = config(service(check=Check(80)), service("api", backends=[ONE], check=Check(80)))
@@ -119,3 +136,66 @@ def test_a_wrong_change_is_refused_and_changes_nothing(change: object, error: st
         change(overrides)  # type: ignore[operator]
     assert error in str(caught.value)
     assert overrides == Overrides()
+
+
+def one(service: Service, hop: Hop, **balancer: Any) -> DesiredBackend:
+    """The only backend of a service, to which this is the way."""
+    health = {(service.name, service.backends[0].name): Health(True, "ok")}
+    config = Config(Balancer(("eth0",), **balancer), (service,))
+    (wanted,) = desire(config, Overrides(), health, {service.backends[0].address: hop})
+    return wanted.backends[0]
+
+
+def test_every_way_leaves_less_for_the_packet_and_has_its_own_row() -> None:
+    for forward, mtus in (("ipip", (1480, 1460)), ("gue", (1468, 1448)), ("l2", (1500, 1500))):
+        for backend, mtu in zip((BACKENDS4[0], BACKENDS6[0]), mtus, strict=True):
+            found = one(service(backends=[backend], forward=Forward(forward)), hop(backend.address.version))
+            assert found.row is not None
+            assert (found.row.mtu, found.row.way.overhead) == (mtu, 1500 - mtu)
+
+
+def test_a_link_too_small_for_the_headers_is_said() -> None:
+    found = one(service(backends=BACKENDS4[:1]), replace(hop(4), mtu=1290))
+    assert (found.state, found.row) == (State.UNREACHABLE, None)
+    assert found.reason == "MTU 1290 on the way is too small: 20 bytes of headers leave less than 1280"
+    only4 = service(backends=BACKENDS4[:1], vips=(Vip(ip_address(VIP4), 80),))
+    assert one(only4, replace(hop(4), mtu=1290)).state is State.UP
+    assert one(only4, hop(4), mtu=590).reason.startswith("MTU 590 on the way is too small")
+
+
+def test_l2_to_a_backend_behind_a_router_is_said() -> None:
+    found = one(service(backends=BACKENDS4[:1], forward=Forward.L2), replace(hop(4), direct=False))
+    assert found.reason == 'behind a router: forward = "l2" needs it on the same link'
+
+
+def test_a_local_service_has_this_host_as_its_backend() -> None:
+    here = Service("ssh", (Vip(ip_address(VIP4), 22),), (), forward=Forward.LOCAL)
+    (wanted,) = desire(Config(Balancer(("eth0",)), (here,)), Overrides(), {}, {})
+    assert [(b.backend.name, b.state) for b in wanted.backends] == [("local", State.UP)]
+    with pytest.raises(ConfigError, match="'ssh' is served by this host itself"):
+        add_backend(Config(Balancer(("eth0",)), (here,)), Overrides(), "ssh", BACKENDS4[0])
+
+
+def test_limits_are_kept_as_what_one_packet_costs() -> None:
+    limits = Limits(Rate(1000, 50), prefix4=24, prefix6=56, action=Action.COUNT)
+    (wanted,) = desire(config(service(limits=limits)), Overrides(), {}, {})
+    assert wanted.limit is not None
+    assert (wanted.limit.packet, wanted.limit.connection) == ((15625, 50), (0, 0))
+    assert (wanted.limit.client4, wanted.limit.count_only) == (0x00FFFFFF, True)
+    assert wanted.limit.client6 == (0x00FFFFFFFFFFFFFF, 0)
+
+
+def test_what_is_unchanged_is_the_same_object_with_a_memo() -> None:
+    memo: Memo = {}
+    conf = config(service(), dns())
+    hops = {b.address: hop(4) for b in BACKENDS4}
+    health = {("web", b.name): Health(True, "ok") for b in BACKENDS4}
+    first = desire(conf, Overrides(), health, hops, memo)
+    again = desire(conf, Overrides(), health, hops, memo)
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True]
+
+    changed = desire(conf, Overrides(), health | {("web", BACKENDS4[0].name): Health(False, "x")}, hops, memo)
+
+    assert [a is b for a, b in zip(first, changed, strict=True)] == [False, True]
+    assert [a is b for a, b in zip(first[0].backends, changed[0].backends, strict=True)] == [False, True, True]
+    assert changed == desire(conf, Overrides(), health | {("web", BACKENDS4[0].name): Health(False, "x")}, hops)
