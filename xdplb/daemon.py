@@ -69,6 +69,7 @@ class Daemon:
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._desires: Memo = {}
+        self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
         self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
@@ -170,6 +171,10 @@ class Daemon:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             except TimeoutError:
                 await self._stay_attached()
+                if self._gone:  # now that there is time: whose way need not be known any more?
+                    self._gone = False
+                    wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
+                    await self.network.find(wanted)
                 if self.forwarding.prefixes is not None:
                     self.forwarding.prefixes.release(time.monotonic())
             else:
@@ -306,7 +311,8 @@ class Daemon:
             self.kept.overrides = before
             raise
         if (before.added, before.removed) != (overrides.added, overrides.removed):
-            await self.network.find({b.address for _, b in keys_of(self.config.services, overrides)})
+            await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
+            self._gone = True
             self._follow()
         written = self._written
         await self.reconcile()

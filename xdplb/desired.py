@@ -140,16 +140,18 @@ def desire(
     return tuple(found)
 
 
-def _unchanged(known: tuple[list[Any], DesiredService] | None, made_of: list[Any]) -> dict[Backend, DesiredBackend]:
-    """Return the backends of which nothing changed."""
+def _unchanged(known: tuple[list[Any], DesiredService] | None, made_of: list[Any]) -> dict[int, DesiredBackend]:
+    """Return the backends of which nothing changed, by the `id` of their values, which are the same objects still."""
     if known is None or known[0][0] is not made_of[0]:
         return {}
     before, now = known[0][1], made_of[1]
     if before is not now and replace(before, backends=now.backends) != now:
         return {}
-    facts = {backend: made_of[n : n + 3] for n, backend in zip(range(2, len(made_of), 3), now.backends, strict=True)}
+    facts = {
+        id(backend): made_of[n : n + 3] for n, backend in zip(range(2, len(made_of), 3), now.backends, strict=True)
+    }
     kept = zip(range(2, len(known[0]), 3), before.backends, known[1].backends, strict=False)
-    return {backend: desired for n, backend, desired in kept if facts.get(backend) == known[0][n : n + 3]}
+    return {id(backend): desired for n, backend, desired in kept if facts.get(id(backend)) == known[0][n : n + 3]}
 
 
 def _service(
@@ -158,14 +160,15 @@ def _service(
     overrides: Overrides,
     health: Mapping[Key, Health],
     hops: Mapping[Address, Hop | str],
-    kept: Mapping[Backend, DesiredBackend],
+    kept: Mapping[int, DesiredBackend],
 ) -> DesiredService:
     number = hashing.identity("service", service.name)
     if service.forward is Forward.LOCAL:
         backends: tuple[DesiredBackend, ...] = (_this_host(service),)
     else:
         backends = tuple(
-            kept.get(b) or _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
+            kept.get(id(b))
+            or _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
             for b in service.backends
         )
     client = service.affinity is Affinity.CLIENT

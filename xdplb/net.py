@@ -253,6 +253,18 @@ class Network:
             await self._manage_neighbours()
         self._publish()
 
+    async def find_more(self, addresses: Iterable[Address]) -> None:
+        """Make `hops` hold the way to these addresses, too."""
+        more = [address for address in addresses if address not in self._routes]
+        if not more:
+            return
+        async with self._lock:
+            for address in more:
+                self._routes[address] = await self._find_route(address)
+            await self._manage_neighbours()
+        self.hops = self.hops | {address: self._hop(self._routes[address]) for address in more}
+        self._changed()
+
     async def wait_resolved(self, timeout_s: float) -> None:
         """Return when no neighbour is resolving any more, or after the timeout."""
         with contextlib.suppress(TimeoutError):
