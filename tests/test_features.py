@@ -61,3 +61,11 @@ def test_outer_sources_spread_over_a_prefix() -> None:
 def test_limits_make_room_for_clients() -> None:
     text = HEAD + WEB + "limits = { connections_per_s = 5 }\n[guard]\nmax_clients = 4096\n"
     assert compiled(text).capacity.clients == 512
+
+
+def test_tables_are_not_made_anew_for_one_prefix_more() -> None:
+    first = compiled(HEAD + WEB + B4, prefixes=1 << 20)
+    config = parse_config(HEAD + WEB + B4)
+    again = spec_for(config, config.services, 7, first, 5, prefixes=(1 << 20) + 2)
+    assert again.sizes() == first.sizes()
+    assert spec_for(config, config.services, 7, first, 5, prefixes=1 << 22).capacity.spans == 1 << 22

@@ -42,7 +42,10 @@ def spec_for(
     capacity = known.capacity if known else Capacity()
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))
-    capacity = capacity.union(Capacity(spans=prefixes))
+    if (
+        2 * capacity.spans < prefixes
+    ):  # what they want is twice what they fill: a table that is there is not left lightly
+        capacity = capacity.union(Capacity(spans=prefixes))
     return Spec(
         capacity=capacity,
         seed=known.seed if known else seed,
