@@ -54,7 +54,7 @@ def gather(times: dict[str, Any], into: Times) -> None:
 def lines(revision: str, then: Times, now: Times) -> Iterator[str]:
     """Yield the table: for each subject and load, the multiple then and now, and by how much it changed."""
     yield f"{'x floor2':34}{'load':>12}{revision[:12]:>14}{'here':>10}{'change':>10}"
-    for key in (key for key in now if key in then):
+    for key in (key for key in now if key in then and not key[0].startswith("floor")):
         before, after = median(then[key]), median(now[key])
         yield f"{key[0]:34}{key[1]:>12}{before:14.2f}{after:10.2f}{(after / before - 1) * 100:+9.1f}%"
     if missing := sorted({subject for subject, _ in now} - {subject for subject, _ in then}):
