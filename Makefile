@@ -45,10 +45,6 @@ bench:
 	@tools/setup
 	@$(PY) -m tools.bench
 
-fuzz:
-	@tools/setup test
-	@$(PY) -m tools.fuzz
-
 bench-compare:
 	@tools/setup
 	@[ -n "$(REV)" ] || { echo 'say which revision: make bench-compare REV=HEAD~1' >&2; exit 2; }

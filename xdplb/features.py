@@ -42,9 +42,8 @@ def spec_for(
     capacity = known.capacity if known else Capacity()
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))
-    if (
-        2 * capacity.spans < prefixes
-    ):  # what they want is twice what they fill: a table that is there is not left lightly
+    # They want twice what they fill: a table that is there is not left for a few more.
+    if 2 * capacity.spans < prefixes:
         capacity = capacity.union(Capacity(spans=prefixes))
     return Spec(
         capacity=capacity,
