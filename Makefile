@@ -8,7 +8,6 @@ help:
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another'
 	@echo 'make fuzz    ten million packets through the program and its model (root): some ten minutes'
-	@echo 'make fuzz    the XDP program against its model in Python, on millions of frames (root)'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
 demo:

@@ -36,9 +36,13 @@ static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u
 	return found;
 }
 
-/* Remember a flow's backend; without a lock: of two CPUs that write to one line at once, one may be forgotten. */
+/* Remember a flow's backend; without a lock: of two CPUs that write to one line at once, one may be forgotten. A word has
+ * room for 65,535 backends; flows of those beyond are not remembered.
+ */
 static __always_inline void keep_in(struct flows *line, __u64 name, __u64 found, __u64 place, __u64 backend)
 {
+	if (backend > 0xffff)
+		return;
 	if (!found) {
 		place = line->next;
 		line->next = place + 1 < FLOWS_IN_LINE ? place + 1 : 0;
