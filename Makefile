@@ -7,7 +7,7 @@ help:
 	@echo 'make check   format, lint, types, tests that need no root: seconds'
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another'
-	@echo 'make fuzz    ten million packets through the program and its model (root): some ten minutes'
+	@echo 'make fuzz    ten million packets through the program and its model (root): minutes'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
 demo:
@@ -42,7 +42,9 @@ lab-down:
 
 bench:
 	@tools/setup
-	@$(PY) -m tools.bench
+	@mkdir -p .cache
+	@$(PY) -m tools.bench --json .cache/bench.json
+	@echo "every measurement: .cache/bench.json"
 
 bench-compare:
 	@tools/setup

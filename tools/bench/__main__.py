@@ -1,21 +1,21 @@
-"""`python -m tools.bench [--full] [--json FILE]` (as root): net ns per packet of the balancer, beside two floors.
+"""`python -m tools.bench [--only TEXT] [--json FILE]` (as root): net ns per packet of the balancer, beside two floors.
 
 *floor* swaps the MAC addresses and counts; *floor2* makes room, writes a constant outer header and counts: what no
-program that encapsulates can do without. The balancer is what the daemon loads for a configuration with VIPs and 100
-backends (a ring of 16,384 slots) of IPv4, of IPv6, or of both. Flows are drawn at random from so many; in the flood,
-every packet is a SYN from a source of its own. The multiple is of *floor2* under the same load in the same run, the one
-of IPv4 for IPv6, too: absolute numbers differ from machine to machine, multiples less.
+program that encapsulates can do without. The balancer is what the daemon loads for each configuration (`subjects.py`):
+VIPs and 100 backends (a ring of 16,384 slots), every way to them, many services, guard, moving slots. Flows are drawn at
+random from so many; in the floods, every packet is from a source of its own. The multiple is of *floor2* under the same
+load in the same run, the one of IPv4 for IPv6, too: absolute numbers differ from machine to machine, multiples less.
 
 Method: BPF_PROG_TEST_RUN does not restore the frame between repeats, so `driver.c` runs in its place: each turn it
 takes the last turn's outer header off, makes the frame another flow's and tail-calls the program. The same with a stub
-that only says XDP_TX is subtracted: *net*. How much the frames grew, summed over all turns, proves that every turn
-encapsulated; otherwise there is no result. One CPU; everything interleaved, each measurement warmed up; the time is the
-thread's own; the median of the undisturbed measurements counts (`measure.py`).
+that only says XDP_TX is subtracted: *net*. How much the frames grew, summed over all turns, and how the last one ended
+prove that every turn did its work; otherwise there is no result. One CPU; everything interleaved, each measurement
+warmed up; the time is the thread's own; the median of the undisturbed measurements counts (`measure.py`).
 
-*insns* are a program's instructions after the verifier's rewriting, *bytes* the machine code. Calls are what is left of
-them then: lookups in arrays became plain arithmetic. Those on `born`, an LRU hash (`htab_lru_map_update_elem`,
-`__htab_map_lookup_elem`), are for moving slots only; so the steady path has one, `bpf_xdp_adjust_head`, which stands
-once for each family of the outer header.
+*insns* are a program's instructions after the verifier's rewriting, *bytes* the machine code, *verified* how many the
+verifier went through. Calls are what is left of them then: lookups in arrays became plain arithmetic. The steady path
+has one, `bpf_xdp_adjust_head`, which stands once for each family of the outer header; the function without a name is
+the tail call to the program for unusual packets.
 """
 
 from __future__ import annotations

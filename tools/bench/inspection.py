@@ -16,10 +16,11 @@ WIDE = 0x18  # BPF_LD | BPF_IMM | BPF_DW: its second half is no instruction of i
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A program as it runs. `machine_bytes` is 0 where the kernel does not tell."""
+    """A program as it runs. `machine_bytes` and `verified` are 0 where the kernel does not tell."""
 
     instructions: int
     machine_bytes: int
+    verified: int  # instructions that the verifier went through
     calls: dict[str, int]  # how often each function of the kernel stands in it
 
 
@@ -27,7 +28,7 @@ def inspect(fd: int) -> Inspection:
     """Ask the kernel about a loaded program."""
     program = syscall.program(fd)
     names = Counter(_name(offset) for offset in _called(program.instructions))
-    return Inspection(len(program.instructions) // 8, program.machine_bytes, dict(names))
+    return Inspection(len(program.instructions) // 8, program.machine_bytes, program.verified, dict(names))
 
 
 def _called(code: bytes) -> Iterator[int]:

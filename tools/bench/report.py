@@ -20,10 +20,11 @@ def lines(results: Results, programs: Mapping[str, Inspection]) -> Iterator[str]
         yield f"{name:32}" + "".join(f"{ns:8.1f} ({times:.2f})".rjust(16) for ns, times in cells)
     yield _quietness(results)
     yield ""
-    yield f"{'program':32}{'insns':>7}{'bytes':>7}   calls"
+    yield f"{'program':32}{'insns':>7}{'bytes':>7}{'verified':>10}   calls"
     for name, program in programs.items():
         calls = ", ".join(f"{n} x {function}" for function, n in sorted(program.calls.items())) or "none"
-        yield f"{name:32}{program.instructions:7}{program.machine_bytes or '?':>7}   {calls}"
+        sizes = f"{program.instructions:7}{program.machine_bytes or '?':>7}{program.verified or '?':>10}"
+        yield f"{name:32}{sizes}   {calls}"
 
 
 def _quietness(results: Results) -> str:
