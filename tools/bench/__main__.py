@@ -4,7 +4,7 @@
 program that encapsulates can do without. The balancer is what the daemon loads for each configuration (`subjects.py`):
 VIPs and 100 backends (a ring of 16,384 slots), every way to them, many services, guard, moving slots. Flows are drawn
 at random from so many; in the floods, every packet is from a source of its own. The multiple is of *floor2* under the
-same load in the same run, the one of IPv4 for IPv6, too: absolute numbers differ from machine to machine, multiples less.
+same load in the same run, the one of IPv4 for IPv6, too: absolute numbers differ between machines, multiples less.
 
 Method: BPF_PROG_TEST_RUN does not restore the frame between repeats, so `driver.c` runs in its place: each turn it
 takes the last turn's outer header off, makes the frame another flow's and tail-calls the program. The same with a stub
