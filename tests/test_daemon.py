@@ -10,6 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.rig.net import QUICKSTART
 from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import Stand, read_report, wait_for
@@ -205,6 +207,7 @@ def test_hangup_is_told_and_changes_nothing(running: Stand) -> None:
     assert ask(running, 20)[1] == 0
 
 
+@pytest.mark.root
 def test_a_nic_that_vanishes_is_told_and_one_that_is_made_anew_ends_the_daemon(tmp_path: Path) -> None:
     """Whoever supervises it starts it again, and that takes the new one."""
     with Lab(f"test-nic-{os.getpid()}", backends=1) as own:
