@@ -21,21 +21,13 @@
 
 BPF_TABLE("prog", __u32, __u32, tail, 1); /* -> unusual */
 
-/* What is known of a packet, but for pointers. */
+/* What is known of a packet, but for pointers: everything before the first of them. */
+#define KNOWN_WORDS 18
+
+_Static_assert(KNOWN_WORDS * 8 == offsetof(struct packet, service), "all of it, and no pointer");
+
 struct notes {
-	struct flow flow;
-	struct address sender;
-	__u64 hash;
-	__u64 frame_bytes;
-	__u64 inner_bytes;
-	__u64 traffic_class;
-	__u64 ttl;
-	__u64 tcp_flags;
-	__u64 tags;
-	__u64 tag_bytes;
-	__u64 kind;
-	__u64 inner6;
-	__u64 row;
+	__u64 words[KNOWN_WORDS]; /* BCC wants a plain number here */
 };
 
 BPF_TABLE("percpu_array", __u32, struct notes, notes, 1);
@@ -46,48 +38,14 @@ BPF_TABLE("percpu_array", __u32, struct notes, notes, 1);
 static __always_inline int take_up(struct packet *p)
 {
 	__u32 zero = 0;
-	volatile struct notes *n = notes.lookup(&zero);
+	struct notes *all = notes.lookup(&zero);
 
-	if (!n)
+	if (!all)
 		return END(dropped_no_backend, XDP_DROP); /* never */
-	n->flow.source.high = p->flow.source.high;
-	n->flow.source.low = p->flow.source.low;
-	n->flow.destination.high = p->flow.destination.high;
-	n->flow.destination.low = p->flow.destination.low;
-	n->flow.ports = p->flow.ports;
-	n->flow.protocol = p->flow.protocol;
-	n->sender.high = p->sender.high;
-	n->sender.low = p->sender.low;
-	n->hash = p->hash;
-	n->frame_bytes = p->frame_bytes;
-	n->inner_bytes = p->inner_bytes;
-	n->traffic_class = p->traffic_class;
-	n->ttl = p->ttl;
-	n->tcp_flags = p->tcp_flags;
-	n->tags = p->tags;
-	n->tag_bytes = p->tag_bytes;
-	n->kind = p->kind;
-	n->inner6 = p->inner6;
-	n->row = p->row;
-	p->flow.source.high = n->flow.source.high;
-	p->flow.source.low = n->flow.source.low;
-	p->flow.destination.high = n->flow.destination.high;
-	p->flow.destination.low = n->flow.destination.low;
-	p->flow.ports = n->flow.ports;
-	p->flow.protocol = n->flow.protocol;
-	p->sender.high = n->sender.high;
-	p->sender.low = n->sender.low;
-	p->hash = n->hash;
-	p->frame_bytes = n->frame_bytes;
-	p->inner_bytes = n->inner_bytes;
-	p->traffic_class = n->traffic_class;
-	p->ttl = n->ttl;
-	p->tcp_flags = n->tcp_flags;
-	p->tags = n->tags;
-	p->tag_bytes = n->tag_bytes & 12;
-	p->kind = n->kind;
-	p->inner6 = n->inner6;
-	p->row = n->row;
+	__builtin_memcpy(all, p, sizeof(*all));
+	asm volatile("" ::: "memory"); /* or the compiler would know it still, and read nothing */
+	__builtin_memcpy(p, all, sizeof(*all));
+	p->tag_bytes &= 12; /* this much it must know: it is added to a pointer */
 	__u32 row = p->row;
 
 	p->service = services.lookup(&row);

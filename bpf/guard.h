@@ -167,7 +167,7 @@ static __always_inline int guard(struct packet *p)
 		packets = hash_account(p, limit, ACCOUNT_OF_PACKETS);
 		connections = hash_account(p, limit, ACCOUNT_OF_CONNECTIONS);
 		touch(packets, limit->packet_cost);
-		touch(connections, limit->connection_cost * is_negative((p->tcp_flags ^ TCP_SYN) - 1));
+		touch(connections, limit->connection_cost * is_negative(((p->tcp_flags & (TCP_SYN | TCP_ACK)) ^ TCP_SYN) - 1));
 	}
 	if (USE_PREFIXES)
 		verdict = prefix_verdict(&p->sender, is6(p));

@@ -26,7 +26,7 @@
 #define SERVICE_CLIENT 1 /* the client's address alone picks the slot (affinity) */
 #define SERVICE_LIMITED 2 /* see `limits` */
 
-/* One VIP, or what leads to one. It lies in one of two rows that follow from its key's hash (find_service.h); Python
+/* One VIP, or what leads to one. It lies in one of two rows that follow from its key's hash (rows.h); Python
  * places it. Key: the address, and the word of port, protocol and kind. An empty row's word is 0, which no packet asks
  * for. A network (CIDR VIP) has for an address what `networks` says.
  */
@@ -44,6 +44,9 @@ struct service {
 };
 
 #define RANGES 16 /* of ports, for each address and protocol */
+#define NETWORKS 4096 /* that are VIPs */
+#define DEVICES 64 /* interfaces of a balancer */
+#define TIME_SHIFT 6 /* rates are counted in units of 1 << 6 = 64 ns */
 
 /* Row of the same number as a KIND_RANGES row: first port | last port << 16, host order, sorted; 0 ends the list. */
 struct ranges {
@@ -94,7 +97,7 @@ struct traffic {
 /* limit.flags: what only counts, and drops nothing. */
 #define LIMIT_COUNT_ONLY 1
 
-/* The limits of one service. Rates are kept as what one packet costs in units of 64 ns; 0: no such limit. */
+/* The limits of one service. Rates are kept as what one packet costs in units of time (TIME_SHIFT); 0: no such limit. */
 struct limit {
 	__u32 packet_cost; /* of one client's packets */
 	__u32 packet_burst; /* so many at once */
@@ -175,7 +178,7 @@ struct prefix {
 BPF_TABLE_PINNED("array", __u32, struct service, services, 1 << ROWS_BITS, PIN_DIR "/services",
 		 BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct ranges, ranges, 1 << ROWS_BITS, PIN_DIR "/ranges", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, 4096, PIN_DIR "/networks", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, NETWORKS, PIN_DIR "/networks", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("array", __u32, struct slots, slots, SLOTS / 2, PIN_DIR "/slots", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct slots, previous, SLOTS / 2, PIN_DIR "/previous", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/backends", BPF_F_MMAPABLE);
@@ -185,7 +188,7 @@ BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/cl
 BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("lru_hash", struct datagram, __u64, fragments, 1 << 14, PIN_DIR "/fragments"); /* -> ports */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answers, 1, PIN_DIR "/answers"); /* when they are paid off */
-BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, 64); /* -> ifindex */
+BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, DEVICES); /* -> ifindex */
 BPF_TABLE_PINNED("percpu_array", __u32, struct traffic, traffic, BACKENDS, PIN_DIR "/traffic");
 BPF_TABLE_PINNED("percpu_array", __u32, struct verdicts, verdicts, 1, PIN_DIR "/verdicts");
 BPF_TABLE_PINNED("percpu_array", __u32, struct spared, spared, 1, PIN_DIR "/spared");

@@ -41,6 +41,7 @@ struct packet {
 	__u64 kind;
 	bool inner6;
 	__u32 row; /* of the service */
+	/* Pointers from here on: see take_up() in balancer.c. */
 	const struct service *service;
 	const struct backend *backend;
 	struct traffic *traffic; /* of that backend */
@@ -115,13 +116,13 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
-/* Time in units of 64 ns, as coarse as the kernel's tick, and so for a call's price only. Rates are kept as a point in
+/* Time in units of TIME_SHIFT, as coarse as the kernel's tick, and so for a call's price only. Rates are kept as a point in
  * time until which everything let through is paid off (the generic cell rate algorithm, ITU-T I.371): a cost per packet
  * moves it on, and it may be as far ahead of now as `burst` packets cost.
  */
 static __always_inline __u64 coarse_time(void)
 {
-	return bpf_ktime_get_coarse_ns() >> 6;
+	return bpf_ktime_get_coarse_ns() >> TIME_SHIFT;
 }
 
 /* Charge one packet to an account that this program alone writes; true: it is over its limit, and not charged. */

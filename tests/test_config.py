@@ -107,6 +107,11 @@ def test_two_protocols_may_share_address_and_port() -> None:
             HEAD + WEB.replace("192.0.2.10", "10.0.0.0/8") + 'backends = [{ address = "10.0.0.1" }]',
             "10.0.0.1 is a VIP; give the backend's own address",
         ),
+        (
+            HEAD + (WEB + NONE).replace(":80", ":85-90") + (WEB + NONE).replace("web", "b").replace(":80", ":1-99"),
+            "service.b.vips: 192.0.2.10:1-99/tcp overlaps 192.0.2.10:85-90/tcp of service 'web'",
+        ),
+        (HEAD + WEB.replace("192.0.2.10", "[::f000:0:0/84]"), "'[::f000:0:0/84]:80' holds the IPv4-mapped addresses"),
         (HEAD + WEB + 'protocol = "any"', "'192.0.2.10:80' has a port, but protocol is \"any\"; leave the port away"),
         (HEAD + WEB + 'forward = "nat"', 'service.web.forward: \'nat\' is not known; give one of "ipip", "gue", "l2"'),
         (

@@ -17,9 +17,11 @@ from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.errors import KernelError, RefusedError
 from xdplb.forwarding import Forwarding, Totals, next_seed
+from xdplb.guard import Lists
 from xdplb.hashing import vip_key
 from xdplb.model import Backend, Mode, Vip
 from xdplb.net import interface_index
+from xdplb.prefixes import Verdict, parse_prefix
 from xdplb.tables import Capacity
 
 PASS = bytes.fromhex("b700000002000000 9500000000000000")
@@ -180,3 +182,34 @@ def test_a_backend_that_goes_leaves_its_total_behind(lab: Lab, place: loader.Pla
 def test_seeds_follow_each_other_everywhere_alike() -> None:
     assert next_seed(0) == 0x14057B7EF767814F
     assert len({next_seed(seed) for seed in range(100)}) == 100
+
+
+def test_lists_get_as_much_room_as_they_need_and_change_one_by_one(lab: Lab, place: loader.Place) -> None:
+    blocked = {parse_prefix(f"2001:db8:{n:x}::{n:x}") for n in range(1, 60)}  # far apart: many words each
+    little = replace(SPEC, prefixes=True, capacity=replace(SPEC.capacity, spans=64))
+
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.load(little)
+        await forwarding.write(desired(config()), little, ())
+        await forwarding.attach()
+        lists = Lists(set(blocked))
+        await forwarding.guard(lists, little, desired(config()))
+        assert forwarding.kernel.spec.capacity.spans > 64
+        table = forwarding.prefixes
+        assert table is not None
+        assert table.find(ip_address("2001:db8:5::5")) is Verdict.BLOCKED
+        assert forwarding.change_lists({"2001:db8:5::5/128": None, "2001:db8:5::/48": "allow"})
+        assert table.find(ip_address("2001:db8:5::5")) is Verdict.ALLOWED
+
+        for n in range(400):  # each change takes room that is given back later: some time there is none
+            if not forwarding.change_lists({f"2001:db8:{n + 999:x}::1/128": "block"}):
+                break
+            lists.put(parse_prefix(f"2001:db8:{n + 999:x}::1/128"), "block")
+        else:
+            pytest.fail("room for everything")
+        assert forwarding.prefixes is None
+        await forwarding.guard(lists, forwarding.kernel.spec, desired(config()))
+        assert forwarding.prefixes is not None
+        assert forwarding.prefixes.find(ip_address("2001:db8:3e7::1")) is Verdict.BLOCKED
+
+    play(lab, place, scene)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -165,3 +166,12 @@ def test_frames_leave_by_an_interface_a_tag_on_it_or_a_bond_that_it_is_part_of()
         22: None,  # a tag on a tag of its own
         5: None,
     }
+
+
+def test_a_way_with_a_tag_of_its_own_is_noticed_however_it_is_found() -> None:
+    network = Network(["lo"], None, None, lambda: None)
+    plain = Hop(1, bytes(6), bytes(6), B1)
+    network._take({B1: plain}, [plain])
+    assert not network.tagged
+    network._take({B1: plain, B3: replace(plain, vlan=7)}, [replace(plain, vlan=7)])
+    assert network.tagged

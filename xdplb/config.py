@@ -44,8 +44,6 @@ from xdplb.model import (
 )
 
 MAX_RING = 1 << 20
-MAX_INTERFACES = 64
-MAX_NETWORKS = 4096
 MAX_DEBT_S = 4 * 3600  # a burst may be worth so many seconds of its rate: what the program's clock can tell
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -231,12 +229,12 @@ def _config(file: File) -> Config:
     _unique("service", "name", (s.name for s in services))
     _apart(services)
     _few_ranges(services)
-    networks = [vip.network for service in services for vip in service.vips]
-    alone = {network.network_address for network in networks if network.num_addresses == 1}
-    wide = [network for network in networks if network.num_addresses > 1]
+    networks = {vip.network for service in services for vip in service.vips}
+    lengths = {(network.version, network.prefixlen) for network in networks}
     for service in services:
         for backend in service.backends:
-            if backend.address in alone or any(backend.address in network for network in wide):
+            around = (length for version, length in lengths if version == backend.address.version)
+            if any(ip_network((backend.address, length), strict=False) in networks for length in around):
                 key = f"service.{service.name}.backends.{backend.name}.address"
                 raise ConfigError(key, f"{backend.address} is a VIP", "give the backend's own address")
     return Config(_balancer(file.balancer), services, _guard(file.guard))
@@ -244,29 +242,28 @@ def _config(file: File) -> Config:
 
 def _apart(services: Sequence[Service]) -> None:
     """No packet may be for two VIPs alike: the same ports, or networks that overlap and are not the same."""
-    taken: dict[tuple[Network, Protocol], list[tuple[Vip, str]]] = {}
-    for service in services:
-        for vip in service.vips:
-            for other, name in taken.get((vip.network, vip.protocol), []):
-                exact, other_exact = not vip.last_port, not other.last_port
-                if (
-                    exact == other_exact
-                    and vip.port <= (other.last_port or other.port)
-                    and (other.port <= (vip.last_port or vip.port))
-                ):
-                    problem = f"{vip}: service {name!r} has it already"
-                    if vip != other:
-                        problem = f"{vip} overlaps {other} of service {name!r}"
-                    raise ConfigError(f"service.{service.name}.vips", problem, "give each VIP to one service")
-            taken.setdefault((vip.network, vip.protocol), []).append((vip, service.name))
-    wide = {vip.network: (vip, s.name) for s in services for vip in s.vips if vip.prefix}
-    if len(wide) > MAX_NETWORKS:
-        raise ConfigError("service", f"{len(wide)} networks as VIPs are too many", f"give at most {MAX_NETWORKS}")
+    alike: dict[tuple[Network, Protocol, bool], list[tuple[Vip, int]]] = {}  # with the number of the service
+    for number, service in enumerate(services):
+        for vip in service.vips:  # a port inside a range is the closer one: they may stand side by side
+            alike.setdefault((vip.network, vip.protocol, bool(vip.last_port)), []).append((vip, number))
+    for same in alike.values():
+        same.sort(key=lambda item: (item[0].port, item[1]))
+        for pair in pairwise(same):
+            if pair[1][0].port <= (pair[0][0].last_port or pair[0][0].port):
+                (vip, number), (other, later) = sorted(pair, key=lambda item: item[1])
+                name = repr(services[number].name)
+                problem = f"{other}: service {name} has it already"
+                if vip != other:
+                    problem = f"{other} overlaps {vip} of service {name}"
+                raise ConfigError(f"service.{services[later].name}.vips", problem, "give each VIP to one service")
+    wide = {vip.network: s.name for s in services for vip in s.vips if vip.prefix}
+    if len(wide) > CONSTANTS["NETWORKS"]:
+        raise ConfigError("service", f"{len(wide)} networks as VIPs", f"give at most {CONSTANTS['NETWORKS']}")
     ordered = sorted(wide, key=lambda network: (network.version, int(network.network_address), network.prefixlen))
     for network, after in pairwise(ordered):
         if network.version == after.version and network.overlaps(after):
-            problem = f"{after} of service {wide[after][1]!r} overlaps {network} of service {wide[network][1]!r}"
-            raise ConfigError(f"service.{wide[after][1]}.vips", problem, "give networks that are equal or apart")
+            problem = f"{after} of service {wide[after]!r} overlaps {network} of service {wide[network]!r}"
+            raise ConfigError(f"service.{wide[after]}.vips", problem, "give networks that are equal or apart")
 
 
 def _few_ranges(services: Sequence[Service]) -> None:
@@ -289,7 +286,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         if not re.fullmatch(r"[^\s/]{1,15}", name):
             raise ConfigError("balancer.interface", f"{name!r} is no interface name", "see `ip link` for the names")
     _unique("balancer.interface", "name", names)
-    within("balancer.interface", len(names), 1, MAX_INTERFACES)
+    within("balancer.interface", len(names), 1, CONSTANTS["DEVICES"])
     if table.mtu is not None:
         within("balancer.mtu", table.mtu, 596, 65535)
     return Balancer(

@@ -23,11 +23,11 @@ from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, 
 from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
-from xdplb.guard import Lists, change_table, read_lists
+from xdplb.guard import Lists, read_lists
 from xdplb.health.watch import Watch
 from xdplb.model import Config
 from xdplb.net import Network, interface_index, read_nic, tx_errors
-from xdplb.prefixes import NoRoom, parse_prefix
+from xdplb.prefixes import parse_prefix
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import PutSlots, Traffic, entries_written
 
@@ -51,7 +51,7 @@ class Reconciled:
 
 
 class Daemon:
-    """One balancer on one interface."""
+    """One balancer on its interfaces."""
 
     def __init__(self, path: Path, config: Config) -> None:
         """Raises KernelError when the interface does not exist."""
@@ -175,8 +175,6 @@ class Daemon:
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
                     await self.network.find(wanted)
-                if self.forwarding.prefixes is not None:
-                    self.forwarding.prefixes.release(time.monotonic())
             else:
                 await self.reconcile()
 
@@ -333,24 +331,17 @@ class Daemon:
             self.kept.overrides = before
             raise
         async with self._turn:
-            table = self.forwarding.prefixes
             for text, verdict in changes.items():
                 lists.put(parse_prefix(text), verdict)
             try:
-                if table is not None and self.forwarding.kernel.spec.prefixes:
-                    table.release(time.monotonic())
-                    for text, verdict in changes.items():
-                        change_table(table, text, verdict)
-                    return
-            except NoRoom as reason:
-                log.info("making new tables: %s", reason)
-            await self._guard()
+                if not self.forwarding.change_lists(changes):
+                    await self._guard()
+            except (KernelError, OSError) as error:
+                raise DaemonError(f"the change is kept but not in the kernel yet: {error}") from None
 
     async def _guard(self) -> None:
-        """Make the kernel's lists what they should be, with room for them compiled in."""
-        spec = self._spec(self.forwarding.kernel.spec)
-        await self.forwarding.become(self.forwarding.kernel.spec.union(spec), self.services)
-        await self.forwarding.guard(self.lists)
+        """Make the kernel's lists what they should be, with room for them compiled in. Raises KernelError."""
+        await self.forwarding.guard(self.lists, self._spec(self.forwarding.kernel.spec), self.services)
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
@@ -376,7 +367,7 @@ class Daemon:
             "warnings": self._warnings(),
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
-            "spared": kernel.spared(),
+            "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "services": services_document(self.services, traffic, self._slots),
         }

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xdplb import hashing
+from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import Action, Address, Affinity, Backend, Balancer, Config, Forward, Limits, Rate, Service, State, Vip
 from xdplb.ring import ring_size
 from xdplb.tables import NO_MTU, BackendRow, LimitRow, Way
 
 ETHERTYPE = {4: bytes.fromhex("0800"), 6: bytes.fromhex("86dd")}
-UNITS_PER_S = 1e9 / 64  # of the program's clock for rates
+UNITS_PER_S = 1e9 / (1 << CONSTANTS["TIME_SHIFT"])  # of the program's clock for rates
 LEAST_MTU = {4: 576, 6: 1280}  # what every link must carry (RFC 791, RFC 8200, 5)
 
 

@@ -9,7 +9,7 @@ from xdplb.desired import UNITS_PER_S
 from xdplb.model import Action, Affinity, Config, Forward, Protocol, Service
 from xdplb.tables import Capacity, Way
 
-LONGEST_BUFFER = 3498  # bytes of MTU that fit one page beside headroom and the kernel's own, on the drivers that say
+LONGEST_BUFFER = 3000  # bytes of MTU that fit one page on every driver; most take up to some 3,500
 
 
 def ways_of(service: Service) -> set[Way]:

@@ -6,8 +6,10 @@ Nothing is decided here about services; this file knows in which order programs,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -17,9 +19,10 @@ from xdplb.dataplane.plane import Spec, spec_from
 from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError
-from xdplb.guard import Lists
+from xdplb.guard import Lists, change_table
 from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
+from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
@@ -89,12 +92,45 @@ class Forwarding:
         self._kernel.put_devices(self._devices())
         return self._kernel.pinned.adopted
 
-    async def guard(self, lists: Lists) -> None:
-        """Make the guard's table say this. Raises NoRoom of prefixes."""
-        self.lists = lists
-        if lists.blocked or lists.allowed or self.prefixes is not None or self.kernel.spec.prefixes:
-            self.prefixes = self.prefixes or _table_of(self.kernel)
-            await asyncio.to_thread(self.prefixes.load, lists.blocked, lists.allowed)
+    async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:
+        """Make the guard's table say this, compiled in and with room for it. Raises KernelError."""
+        self.lists, folder = lists, self.kernel.pinned.folder
+        await self.become(self.kernel.spec.union(wanted), services)
+        if self.kernel.pinned.folder != folder or not (self.kernel.spec.prefixes or self.prefixes):
+            return  # new tables are made full
+        table = self.prefixes or _table_of(self.kernel)
+        self.prefixes = None  # unless it says all of this, nobody may go on from it
+        table.release(time.monotonic())
+        try:
+            await asyncio.to_thread(table.load, lists.blocked, lists.allowed)
+            self.prefixes = table
+        except Full as reason:
+            await self._make_room(str(reason), services)
+
+    async def _make_room(self, reason: str, services: Sequence[DesiredService]) -> None:
+        """Go on in tables with twice the room for the guard's lists, and twice again as long as that is too little."""
+        spans = self.kernel.spec.capacity.spans
+        while self.prefixes is None:
+            spans *= 2
+            log.info("making new tables: %s", reason)
+            with contextlib.suppress(Full):
+                capacity = replace(self.kernel.spec.capacity, spans=spans)
+                await self.become(replace(self.kernel.spec, capacity=capacity), services)
+
+    def change_lists(self, changes: Mapping[str, str | None]) -> bool:
+        """Change single prefixes in the guard's table; False: it is not in a state to be changed, or has no room."""
+        table = self.prefixes
+        if table is None or not self.kernel.spec.prefixes:
+            return False
+        self.prefixes = None
+        table.release(time.monotonic())
+        try:
+            for text, verdict in changes.items():
+                change_table(table, text, verdict)
+        except Full:
+            return False
+        self.prefixes = table
+        return True
 
     def attached(self) -> bool:
         """Whether our program is on any interface."""
@@ -177,7 +213,7 @@ class Forwarding:
         prefixes = None
         if other_tables:  # full before the first packet sees them
             self._rings = {}
-            if self.lists and (self.lists.blocked or self.lists.allowed):
+            if self.lists:
                 prefixes = _table_of(new)
                 await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
             new.apply(await self._changes(services, new))
@@ -187,7 +223,7 @@ class Forwarding:
                 loader.attach(self.place, new.pinned, name, index, self.mode)
         if other_tables and attached:
             await asyncio.sleep(QUIET_S)
-            self.carry((old.traffic(), old.verdicts()))
+            self.carry((old.traffic(), old.verdicts() | old.spared()))
         if other_tables:
             self.prefixes = prefixes
         self._kernel = new

@@ -194,7 +194,7 @@ class Network:
         source6: Address | None,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called, in the event loop, after `hops` or `nic` has changed. Raises RefusedError."""
+        """`changed` is called, in the event loop, after `hops` has changed. Raises RefusedError."""
         self.interfaces = tuple(interfaces)
         self.indexes = tuple(interface_index(name) for name in interfaces)
         self.hops: dict[Address, Hop | str] = {}
@@ -262,8 +262,8 @@ class Network:
             for address in more:
                 self._routes[address] = await self._find_route(address)
             await self._manage_neighbours()
-        self.hops = self.hops | {address: self._hop(self._routes[address]) for address in more}
-        self._changed()
+        made = {address: self._hop(self._routes[address]) for address in more}
+        self._take(self.hops | made, made.values())
 
     async def wait_resolved(self, timeout_s: float) -> None:
         """Return when no neighbour is resolving any more, or after the timeout."""
@@ -308,6 +308,7 @@ class Network:
             if routes:
                 began = time.monotonic()
                 await self._read_links()
+                self._same.clear()
                 for address in list(self._routes):
                     self._routes[address] = await self._find_route(address)
                 await self._manage_neighbours()
@@ -339,9 +340,13 @@ class Network:
                 made[id(route)] = known
             hops[address] = known
         if hops != self.hops:
-            self.hops = hops
-            self.tagged = any(isinstance(hop, Hop) and hop.vlan for hop in made.values())
-            self._changed()
+            self.tagged = False
+            self._take(hops, made.values())
+
+    def _take(self, hops: dict[Address, Hop | str], new: Iterable[Hop | str]) -> None:
+        self.hops = hops
+        self.tagged = self.tagged or any(isinstance(hop, Hop) and hop.vlan for hop in new)
+        self._changed()
 
     def _hop(self, route: _Route | str) -> Hop | str:
         if isinstance(route, str):

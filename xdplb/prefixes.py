@@ -528,17 +528,6 @@ class Prefixes:
             verdict = word & _VERDICT or verdict
         return Verdict(verdict)
 
-    def longest(self, address: Address) -> Prefix | None:
-        """Return the longest prefix on the lists that covers an address."""
-        prefix = Prefix(address.version << address.max_prefixlen | int(address))
-        while prefix > 1:
-            for verdict in (Verdict.BLOCKED, Verdict.ALLOWED):
-                node, entry = _locate(prefix, verdict)
-                if entry in self._entries.get(node, ()):
-                    return prefix
-            prefix = Prefix(prefix >> 1)
-        return None
-
     def _way(self, node: int) -> list[tuple[memoryview, int]]:
         """Return where the words lie, as (array, index), that lead to a node, as far as the table goes."""
         way = [(self._roots, _first_index(node))]

@@ -1,6 +1,6 @@
 """The data plane in the kernel: tables mapped into this process, counters by bpf(2). No BCC in here.
 
-A row is written by one 64-byte copy into the mapped table, a slot by one aligned 8-byte store. A packet that reads a
+A row is written by one 64-byte copy into the mapped table, a slot by one aligned store. A packet that reads a
 row at the same time may see half of it, so `reconcile` writes rows before anything points at them; a row in use changes
 only when its next hop's address did, and then the old one was worth nothing.
 """
