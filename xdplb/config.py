@@ -10,8 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -21,12 +21,9 @@ import msgspec
 from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import (
-    ALL_PORTS,
     DEFAULT_WEIGHT,
     GUE_PORT,
-    MAX_WEIGHT,
     Action,
-    Address,
     Affinity,
     Backend,
     Balancer,
@@ -42,10 +39,20 @@ from xdplb.model import (
     Service,
     Vip,
 )
+from xdplb.values import (
+    choice,
+    make_backend,
+    parse_address,
+    parse_name,
+    parse_network,
+    parse_place,
+    parse_vip,
+    unique,
+    within,
+)
 
 MAX_RING = 1 << 20
 MAX_DEBT_S = 4 * 3600  # a burst may be worth so many seconds of its rate: what the program's clock can tell
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -226,7 +233,7 @@ def _config(file: File) -> Config:
     if not file.service:
         raise ConfigError("service", "there is none", "add a [[service]] with name, vips and backends")
     services = tuple(_service(table) for table in file.service)
-    _unique("service", "name", (s.name for s in services))
+    unique("service", "name", (s.name for s in services))
     _apart(services)
     _few_ranges(services)
     networks = {vip.network for service in services for vip in service.vips}
@@ -285,14 +292,14 @@ def _balancer(table: BalancerTable) -> Balancer:
     for name in names:
         if not re.fullmatch(r"[^\s/]{1,15}", name):
             raise ConfigError("balancer.interface", f"{name!r} is no interface name", "see `ip link` for the names")
-    _unique("balancer.interface", "name", names)
+    unique("balancer.interface", "name", names)
     within("balancer.interface", len(names), 1, CONSTANTS["DEVICES"])
     if table.mtu is not None:
         within("balancer.mtu", table.mtu, 596, 65535)
     return Balancer(
         interfaces=tuple(names),
         name=parse_place("balancer.name", table.name),
-        mode=_choice(Mode, "balancer.mode", table.mode),
+        mode=choice(Mode, "balancer.mode", table.mode),
         hash_key=table.hash_key,
         source4=_source("balancer.source4", table.source4, IPv4Network),
         source6=_source("balancer.source6", table.source6, IPv6Network),
@@ -327,7 +334,7 @@ def _guard(table: GuardTable) -> Guard:
         allow=tuple(table.allow),
         block_file=table.block_file,
         allow_file=table.allow_file,
-        action=_choice(Action, "guard.action", table.action),
+        action=choice(Action, "guard.action", table.action),
         max_prefixes=table.max_prefixes,
         max_clients=table.max_clients,
     )
@@ -336,15 +343,15 @@ def _guard(table: GuardTable) -> Guard:
 def _service(table: ServiceTable) -> Service:
     key = f"service.{table.name}"
     parse_name(f"{key}.name", table.name)
-    protocol = _choice(Protocol, f"{key}.protocol", table.protocol)
-    forward = _choice(Forward, f"{key}.forward", table.forward)
+    protocol = choice(Protocol, f"{key}.protocol", table.protocol)
+    forward = choice(Forward, f"{key}.forward", table.forward)
     if not table.vips:
         raise ConfigError(f"{key}.vips", "there is none", 'give at least one, such as "192.0.2.10:80"')
     vips = tuple(parse_vip(f"{key}.vips", text, protocol) for text in table.vips)
-    _unique(f"{key}.vips", "VIP", vips)
+    unique(f"{key}.vips", "VIP", vips)
     backends = tuple(_backend(f"{key}.backends", backend) for backend in table.backends)
-    _unique(f"{key}.backends", "name", (b.name for b in backends))
-    _unique(f"{key}.backends", "address", (b.address for b in backends))
+    unique(f"{key}.backends", "name", (b.name for b in backends))
+    unique(f"{key}.backends", "address", (b.address for b in backends))
     if forward is Forward.LOCAL and (backends or table.check):
         name = "backends" if backends else "check"
         raise ConfigError(f"{key}.{name}", 'a service with forward = "local" has none', f"remove {name}")
@@ -361,7 +368,7 @@ def _service(table: ServiceTable) -> Service:
         table.ring_size,
         forward,
         int(within(f"{key}.gue_port", table.gue_port, 1, 65535)),
-        _choice(Affinity, f"{key}.affinity", table.affinity),
+        choice(Affinity, f"{key}.affinity", table.affinity),
         int(within(f"{key}.affinity_prefix4", table.affinity_prefix4, 1, 32)),
         int(within(f"{key}.affinity_prefix6", table.affinity_prefix6, 1, 128)),
         _limits(f"{key}.limits", table.limits),
@@ -383,7 +390,7 @@ def _limits(key: str, table: LimitsTable | None) -> Limits | None:
         all_connections,
         prefix4=int(within(f"{key}.prefix4", table.prefix4, 1, 32)),
         prefix6=int(within(f"{key}.prefix6", table.prefix6, 1, 128)),
-        action=_choice(Action, f"{key}.action", table.action),
+        action=choice(Action, f"{key}.action", table.action),
     )
 
 
@@ -425,114 +432,3 @@ def _check(key: str, table: CheckTable | None, vips: Sequence[Vip]) -> Check | N
     within(f"{key}.rise", table.rise, 1, 1000)
     within(f"{key}.fall", table.fall, 1, 1000)
     return Check(port, table.interval_s, table.timeout_s, table.rise, table.fall)
-
-
-# --- single values, also for the command line's arguments ---------------------------------------------------
-
-
-def make_backend(key: str, address: str, name: str | None, weight: int) -> Backend:
-    """Return a backend; without a name it is named by its address. Raises ConfigError."""
-    parsed = parse_address(f"{key}.address", address)
-    shown = parse_name(f"{key}.name", name) if name is not None else str(parsed)
-    return Backend(shown, parsed, int(within(f"{key}.weight", weight, 0, MAX_WEIGHT)))
-
-
-def parse_address(key: str, text: str) -> Address:
-    """Return a unicast address of a host. Raises ConfigError."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        fix = "give an IPv4 or IPv6 address, without port or prefix length"
-        raise ConfigError(key, f"{text!r} is no IP address", fix) from None
-    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address.scope_id):
-        raise ConfigError(key, f"{text!r} is IPv4-mapped or scoped", "give a plain address")
-    if address.is_unspecified or address.is_multicast or address.is_loopback:
-        raise ConfigError(key, f"{text!r} is not the address of one host", "give a unicast address")
-    return address
-
-
-def parse_network(key: str, text: str) -> Network:
-    """Return a network from `192.0.2.0/24`. Raises ConfigError."""
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise ConfigError(key, f"{text!r} is no network", 'write "192.0.2.0/24" or "2001:db8::/64"') from None
-    address = parse_address(key, text.partition("/")[0])
-    if address != network.network_address:
-        raise ConfigError(key, f"{text!r} has bits set behind its prefix", f'give "{network}"')
-    return network
-
-
-_VIP = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(?:([0-9]{1,5})(?:-([0-9]{1,5}))?|(\*)))?")
-_VIP_FIX = 'write "192.0.2.10:80" or "[2001:db8::10]:80"; ":*" for every port'
-
-
-def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
-    """Return a VIP: an address or a network, with a port, a range of ports, or `*` for all of them.
-
-    As `192.0.2.10:80`, `[2001:db8::10]:80`, `192.0.2.0/24:8000-8999`, `192.0.2.10:*`; with protocol `any`, the ports
-    are left away. Raises ConfigError.
-    """
-    split = _VIP.fullmatch(text)
-    if split is None or not (split[3] or split[5] or protocol is Protocol.ANY):
-        raise ConfigError(key, f"{text!r} is not an address with a port", _VIP_FIX)
-    host = split[1] if split[1] is not None else split[2]
-    address, prefix = parse_address(key, host.partition("/")[0]), 0
-    if "/" in host:
-        network = parse_network(key, host)
-        if network.prefixlen < 8:
-            raise ConfigError(key, f"{text!r} is larger than a /8", "give longer prefixes")
-        if network.version == 6 and IPv6Address("::ffff:0:0") in network:
-            raise ConfigError(key, f"{text!r} holds the IPv4-mapped addresses", "give a network of global addresses")
-        prefix = network.prefixlen if network.num_addresses > 1 else 0
-    if protocol is Protocol.ANY:
-        if split[3]:
-            raise ConfigError(key, f'{text!r} has a port, but protocol is "any"', "leave the port away")
-        return Vip(address, 0, protocol, 0, prefix)
-    if split[5]:
-        return Vip(address, ALL_PORTS[0], protocol, ALL_PORTS[1], prefix)
-    first = int(within(key, int(split[3]), 1, 65535))
-    last = int(within(key, int(split[4]), 1, 65535)) if split[4] else first
-    if last < first:
-        raise ConfigError(key, f"{text!r}: the range of ports is upside down", f"give {last}-{first}")
-    return Vip(address, first, protocol, last if last > first else 0, prefix)
-
-
-def parse_name(key: str, text: str) -> str:
-    """Return a name that is safe in files, URLs and tables. Raises ConfigError."""
-    if not _NAME.fullmatch(text):
-        raise ConfigError(key, f"{text!r} is no name", "use letters, digits, '.', '_' and '-', at most 63")
-    return text
-
-
-def parse_place(key: str, text: str) -> str:
-    """Return a name that can also be a folder's in bpffs, which forbids dots. Raises ConfigError."""
-    if "." in parse_name(key, text):
-        raise ConfigError(key, f"{text!r} has a dot, which pins cannot have", "use '-' instead")
-    return text
-
-
-def within(key: str, value: float, least: float, most: float) -> float:
-    """Return a number inside its bounds. Raises ConfigError."""
-    if not least <= value <= most:
-        raise ConfigError(key, f"{value} is out of range", f"give {least} to {most}")
-    return value
-
-
-_Choice = TypeVar("_Choice", Mode, Protocol, Forward, Affinity, Action)
-
-
-def _choice(kind: Callable[[str], _Choice], key: str, text: str) -> _Choice:
-    try:
-        return kind(text)
-    except ValueError:
-        known = ", ".join(f'"{member}"' for member in kind)  # type: ignore[attr-defined]
-        raise ConfigError(key, f"{text!r} is not known", f"give one of {known}") from None
-
-
-def _unique(key: str, what: str, values: Iterable[object]) -> None:
-    seen: set[object] = set()
-    for value in values:
-        if value in seen:
-            raise ConfigError(key, f"two have the {what} {str(value)!r}", f"each {what} must be different")
-        seen.add(value)

@@ -11,11 +11,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from xdplb.config import parse_address, within
 from xdplb.dataplane import layout, loader, syscall
 from xdplb.errors import ConfigError, KernelError, RefusedError
 from xdplb.hashing import mapped
 from xdplb.net import interface_index, read_nic
+from xdplb.values import parse_address, within
 
 Network: TypeAlias = IPv4Network | IPv6Network
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from aiohttp import web
 
-from xdplb.config import make_backend, parse_address
 from xdplb.daemon import Daemon
 from xdplb.desired import add_backend, drain_backend, remove_backend
 from xdplb.errors import ConfigError, DaemonError, RefusedError, XdplbError
 from xdplb.guard import parse_change
 from xdplb.model import DEFAULT_WEIGHT
+from xdplb.values import make_backend, parse_address
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DAEMON = web.AppKey("daemon", Daemon)

@@ -32,7 +32,7 @@ def run(name: str, interface: str, sources: tuple[str, ...], vips: tuple[str, ..
     A PREFIX is an address too.
     """
     from xdplb import decap as agent
-    from xdplb.config import parse_place
+    from xdplb.values import parse_place
 
     settings = agent.Settings(
         tuple(agent.parse_network("--from", text) for text in sources),
@@ -57,7 +57,7 @@ def run(name: str, interface: str, sources: tuple[str, ...], vips: tuple[str, ..
 def status(name: str, as_json: bool) -> None:
     """Show what was taken off and what was not."""
     from xdplb import decap as agent
-    from xdplb.config import parse_place
+    from xdplb.values import parse_place
 
     _need_root("status")
     counters = agent.read_counters(agent.place_for(parse_place("--name", name)))
@@ -73,8 +73,8 @@ def status(name: str, as_json: bool) -> None:
 def detach(name: str) -> None:
     """Take the program off."""
     from xdplb import decap as agent
-    from xdplb.config import parse_place
     from xdplb.dataplane import loader
+    from xdplb.values import parse_place
 
     _need_root("detach")
     place = agent.place_for(parse_place("--name", name))

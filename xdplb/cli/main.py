@@ -67,7 +67,7 @@ class _Lazy(click.Group):
 def cli(ctx: click.Context, name: str | None) -> None:
     """A load balancer whose packet core is an XDP program."""
     if name is not None:
-        from xdplb.config import parse_place
+        from xdplb.values import parse_place
 
         parse_place("--name", name)
     ctx.obj = Target(name)
