@@ -166,8 +166,11 @@ static __always_inline int guard(struct packet *p)
 	if (limit) {
 		packets = hash_account(p, limit, ACCOUNT_OF_PACKETS);
 		connections = hash_account(p, limit, ACCOUNT_OF_CONNECTIONS);
+		__u64 opening =
+			is_negative(((p->tcp_flags & (TCP_SYN | TCP_ACK)) ^ TCP_SYN) - 1); /* as opens() */
+
 		touch(packets, limit->packet_cost);
-		touch(connections, limit->connection_cost * is_negative(((p->tcp_flags & (TCP_SYN | TCP_ACK)) ^ TCP_SYN) - 1));
+		touch(connections, limit->connection_cost * opening);
 	}
 	if (USE_PREFIXES)
 		verdict = prefix_verdict(&p->sender, is6(p));

@@ -178,7 +178,8 @@ struct prefix {
 BPF_TABLE_PINNED("array", __u32, struct service, services, 1 << ROWS_BITS, PIN_DIR "/services",
 		 BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct ranges, ranges, 1 << ROWS_BITS, PIN_DIR "/ranges", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, NETWORKS, PIN_DIR "/networks", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct prefix, __u64, networks, NETWORKS, PIN_DIR "/networks",
+		 BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("array", __u32, struct slots, slots, SLOTS / 2, PIN_DIR "/slots", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct slots, previous, SLOTS / 2, PIN_DIR "/previous", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/backends", BPF_F_MMAPABLE);
