@@ -153,6 +153,10 @@ class Service:
     affinity_prefix4: int = 32  # so many bits of a client's address decide
     affinity_prefix6: int = 128
     limits: Limits | None = None
+    learn_window_s: float = 120.0  # for so long after a change, a slot's older flows are learned; 0: nobody's are
+    idle_timeout_s: float = 3600.0  # a remembered flow that is silent for so long is forgotten
+    slow_start_s: float = 0.0  # for so long after its recovery, a backend's share of new flows grows
+    second_chance: bool = False  # packets of changed slots carry another backend's address along (docs/backends.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,7 @@ class Balancer:
     mtu: int | None = None  # the longest packet on the way to backends; None: what the route says
     vlan: bool = False  # VIPs are reached through tagged frames
     answers_per_s: int = 1000  # ICMP, on each CPU
+    max_flows: int = 1 << 20  # remembered at a time, of slots that change their backend
 
 
 @dataclass(frozen=True, slots=True)
