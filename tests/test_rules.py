@@ -15,7 +15,7 @@ CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / to
 
 PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
-    ["features", "prefixes", "values"],
+    ["features", "prefixes", "values", "carry", "sweep", "transitions"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -36,9 +36,10 @@ LEVELS = [
     {"__init__", "errors", "model", "contract"},
     {"hashing", "ring", "tables", "prefixes", "values"},
     {"config", "desired", "health/check"},
-    {"reconcile", "status", "dataplane", "health", "net", "state"},
+    {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard"},
     {"forwarding", "decap"},
+    {"sweeper"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},
