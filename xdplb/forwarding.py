@@ -28,6 +28,7 @@ from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
+from xdplb.sweep import Clock
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
 from xdplb.transitions import Transitions
 
@@ -114,6 +115,7 @@ class Forwarding:
             spec = replace(spec, capacity=spec.capacity.union(room_for(old.tables())))
         self._kernel = await asyncio.to_thread(Kernel.load, self.place, spec, old)
         self._kernel.put_devices(self._devices())
+        self._kernel.stamp = self._kernel.stamp or Clock().word  # a flow without a time would never be over
         if old and old.pinned.folder != self._kernel.pinned.folder:
             self._old = old
             self._transplant(old, self._kernel)
@@ -147,7 +149,7 @@ class Forwarding:
         """Write into empty tables what must not be lost; from then on they are taken for the old ones."""
         puts, self._carried = transplant(self._carried or old.tables())
         new.apply(puts)
-        new.stamp = old.stamp
+        new.stamp = new.stamp or old.stamp
         self._copy_flows(old, new)
 
     def _copy_flows(self, old: Kernel, new: Kernel) -> None:

@@ -101,6 +101,7 @@ class Sweeper:
         kernel = self._forwarding.kernel
         for at in range(0, len(kernel.flows), CHUNK):
             _wipe_piece(kernel, at)
+        self._look = None
 
     def _tick(self) -> None:
         now, kernel = time.monotonic(), self._forwarding.kernel
