@@ -107,6 +107,11 @@ class Look:
         return forget
 
 
+def count_flows(words: Sequence[int]) -> int:
+    """Return how many of these words are flows."""
+    return sum(word >= _LEAST_FLOW for word in words)
+
+
 def look_for(services: Sequence[DesiredService], tables: Tables, clock: Clock) -> Look:
     """Begin a pass through the flows of these services in these tables."""
     extents = {row.identity: (row.ring_offset, row.ring_size) for row in tables.services.values() if row.ring_size}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from xdplb.dataplane.kernel import Kernel
 from xdplb.forwarding import Forwarding
-from xdplb.sweep import CHUNK, Clock, Look, look_for, slots_without_flows
+from xdplb.sweep import CHUNK, Clock, Look, count_flows, look_for, slots_without_flows
 
 PAUSE_S = 1.0  # between two passes
 SHARE = 0.1  # of a CPU
@@ -96,12 +96,14 @@ class Sweeper:
         self._swept()
         return True
 
-    def forget(self) -> None:
-        """Forget all flows, as an operator wishes: those of slots that are not settled may break."""
+    def forget(self) -> int:
+        """Forget all flows, as an operator wishes: those of slots that are not settled may break. Return how many."""
         kernel = self._forwarding.kernel
+        forgotten = count_flows(kernel.flows.tolist())
         for at in range(0, len(kernel.flows), CHUNK):
             _wipe_piece(kernel, at)
         self._look = None
+        return forgotten
 
     def _tick(self) -> None:
         now, kernel = time.monotonic(), self._forwarding.kernel

@@ -54,6 +54,10 @@ class Client:
         """Take a drain back. Raises ConfigError, DaemonError."""
         return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
 
+    def clear_flows(self) -> dict[str, Any]:
+        """Forget all remembered flows. Raises DaemonError."""
+        return self._ask("DELETE", "/v1/flows")
+
     def change_lists(self, changes: dict[str, str | None]) -> dict[str, Any]:
         """Put prefixes on the "block" or "allow" list, or with None off both. Raises ConfigError, DaemonError."""
         return self._ask("PATCH", "/v1/guard", changes)

@@ -54,6 +54,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_delete("/v1/backends/{backend}", _remove)
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
+    app.router.add_delete("/v1/flows", _clear_flows)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -125,6 +126,10 @@ async def _set_drain(request: web.Request, drain: bool) -> web.Response:
     found = drain_backend(daemon.config, overrides, name, service, drain)
     written = await daemon.change(overrides)
     return _changed(daemon, written, found, began)
+
+
+async def _clear_flows(request: web.Request) -> web.Response:
+    return _answer({"forgotten": request.app[_DAEMON].sweeper.forget()})
 
 
 async def _look_up(request: web.Request) -> web.Response:

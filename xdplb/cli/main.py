@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "xdplb.cli.status:status",
     "top": "xdplb.cli.top:top",
     "backend": "xdplb.cli.backend:backend",
+    "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",
     "detach": "xdplb.cli.detach:detach",
     "decap": "xdplb.cli.decap:decap",
