@@ -20,7 +20,7 @@ from xdplb.dataplane.fake import Fake
 from xdplb.desired import DesiredService
 from xdplb.model import Backend, Service, Vip
 from xdplb.reconcile import Ended, Rings, reconcile
-from xdplb.sweep import Clock, Look, look_for, slots_without_flows
+from xdplb.sweep import Clock, Look, look_for
 from xdplb.tables import MOVED, MOVING, SETTLED, Tables, slot_parts
 from xdplb.transitions import Transitions
 
@@ -87,7 +87,7 @@ class Plane:
         learned = self.transitions.learned(now)
         self.write(self.services, now, {service: Ended(windows=slots) for service, slots in learned.items()})
         look = self._look()
-        without = slots_without_flows(look)
+        without = look.without_flows()
         self.write(self.services, now, {service: Ended(flows=slots) for service, slots in without.items()})
 
     def _look(self) -> Look:

@@ -12,7 +12,7 @@ from tests.rig.xdp import SPEC, desired
 from xdplb.dataplane.fake import Fake
 from xdplb.model import Vip
 from xdplb.reconcile import Ended, reconcile
-from xdplb.sweep import CLOSED_S, CYCLE, OPEN_UNIT_S, Clock, look_for, slots_without_flows
+from xdplb.sweep import CLOSED_S, CYCLE, OPEN_UNIT_S, Clock, look_for
 from xdplb.tables import MOVED, slot_parts
 
 VIP, CLIENT = Vip(ip_address(VIP4), 80), ip_address(CLIENT4)
@@ -39,7 +39,7 @@ def flows_of(fake: Fake) -> dict[str, int]:
     """Remembered flows by backend's name, as a look counts them."""
     look = fake.sweep(TWO)
     names = {b.identity: b.backend.name for b in TWO[0].backends}
-    return {names[fake.backends[index].identity]: count for index, count in look.flows.items()}
+    return {names[fake.backends[index].identity]: count for index, count in enumerate(look.flows) if count}
 
 
 def test_all_flows_of_moving_slots_are_kept_and_counted(fake: Fake) -> None:
@@ -57,7 +57,7 @@ def test_moved_slots_keep_only_what_lives_elsewhere_and_settle_without(fake: Fak
     assert flows_of(fake) == {BACKENDS4[0].name: learned}
     assert fake.born == {}
     look = fake.sweep(TWO)
-    without = slots_without_flows(look)[TWO[0].identity]
+    without = look.without_flows()[TWO[0].identity]
     moved = {slot for slot, word in enumerate(fake.slots) if slot_parts(word)[2] == MOVED}
     assert without
     assert without < moved
@@ -65,7 +65,7 @@ def test_moved_slots_keep_only_what_lives_elsewhere_and_settle_without(fake: Fak
     move_on(fake, Ended(flows=without))
     assert {slot for slot, word in enumerate(fake.slots) if slot_parts(word)[2] == MOVED} == moved - without
     fake.learned.clear()
-    assert slots_without_flows(fake.sweep(TWO)) == {TWO[0].identity: moved - without}
+    assert fake.sweep(TWO).without_flows() == {TWO[0].identity: moved - without}
 
 
 def test_flows_of_settled_slots_and_of_nobody_are_freed(fake: Fake) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from xdplb.dataplane.kernel import Kernel
 from xdplb.forwarding import Forwarding
-from xdplb.sweep import CHUNK, Clock, Look, count_flows, look_for, slots_without_flows
+from xdplb.sweep import CHUNK, Clock, Look, count_flows, look_for
+from xdplb.tables import NO_BACKEND
 
 PAUSE_S = 1.0  # between two passes
 SHARE = 0.1  # of a CPU
@@ -23,7 +24,7 @@ class Sweeper:
     """What is known of the flows that a balancer remembers."""
 
     def __init__(self, forwarding: Forwarding, swept: Callable[[], None]) -> None:
-        """`swept` is called after each whole pass."""
+        """`swept` is called after each pass."""
         self._forwarding, self._swept = forwarding, swept
         self._clock: Clock | None = None
         self._ticked = 0.0
@@ -35,8 +36,8 @@ class Sweeper:
         """Sweep for ever."""
         while True:
             began = time.thread_time()
-            if self._forwarding.remembers:
-                await self.sweep()
+            if self._forwarding.remembers and not await self.sweep():
+                self._swept()
             await asyncio.sleep(max(PAUSE_S, (time.thread_time() - began) / SHARE))
 
     def flows_left(self, identity: int) -> int | None:
@@ -45,7 +46,7 @@ class Sweeper:
             return 0
         if self._look is None or self._of != self._forwarding.generation:
             return None
-        return self._look.flows[self._indexes.get(identity, -1)]
+        return self._look.count(self._indexes.get(identity, NO_BACKEND))
 
     def busy(self, identity: int) -> bool:
         """Whether some slot is still learning which of its flows are a backend's."""
@@ -59,7 +60,7 @@ class Sweeper:
         """Return the remembered flows by backend's identity, as the last pass found them."""
         if not self._forwarding.remembers or self._look is None:
             return {}
-        return {identity: self._look.flows[index] for identity, index in self._indexes.items()}
+        return {identity: self._look.count(index) for identity, index in self._indexes.items()}
 
     async def sweep(self) -> bool:
         """Make one pass; False when the slots changed meanwhile, and it came to nothing."""
@@ -78,7 +79,7 @@ class Sweeper:
         self._look, self._of = look, generation
         self._indexes = {row.identity: index for index, row in kernel.tables().backends.items()}
         forwarding.held -= held
-        forwarding.settled_slots = slots_without_flows(look)
+        forwarding.settled_slots = look.without_flows()
         self._swept()
         return True
 
