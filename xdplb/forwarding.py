@@ -133,7 +133,7 @@ class Forwarding:
         try:
             pinned = loader.find(self.place, current.get("layout", ""))
             if pinned:
-                flows = pinned.maps["flows"]["entries"]
+                flows = pinned.maps["learned"]["entries"]
                 return Kernel(replace(spec, capacity=replace(spec.capacity, flows=flows)), pinned)
             why = f"its flows and slots are not of format {loader.FORMAT}"
         except (XdplbError, LookupError, AttributeError, ValueError, OSError) as error:
@@ -153,7 +153,7 @@ class Forwarding:
         self._copy_flows(old, new)
 
     def _copy_flows(self, old: Kernel, new: Kernel) -> None:
-        if not new.shares_flows(old) and (lost := copy_flows(old.flows, new.flows)):
+        if not new.shares_flows(old) and (lost := copy_flows((old.learned, old.born), (new.learned, new.born))):
             log.warning("%d remembered flows found no place in the new tables", lost)
 
     async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:
