@@ -7,6 +7,7 @@ It may die at any moment: the program and its tables are pinned, and the next da
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -20,23 +21,29 @@ from xdplb import __version__, hashing, state
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
-from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
+from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.watch import Watch
 from xdplb.model import Config
-from xdplb.net import Network, interface_index, read_nic, tx_errors
+from xdplb.net import Network, read_nic, tx_errors
 from xdplb.prefixes import parse_prefix
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import PutSlots, Traffic, entries_written
+from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
-LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells
+LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
+
+NO_NIC: dict[str, Any] = {
+    **dict.fromkeys(("index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors")),
+    **{"up": False, "carrier": False, "compiled": [], "map_bytes": 0},
+}
 
 
 @dataclass(slots=True)
@@ -77,9 +84,9 @@ class Daemon:
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
-        interfaces = dict(zip(balancer.interfaces, self.network.indexes, strict=True))
-        self.forwarding = Forwarding(self.place, interfaces, balancer.mode)
+        self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
+        self.upkeep = Upkeep(self.network, self.forwarding)
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -153,7 +160,7 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [self._unsaved] if self._unsaved else []
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
         for nic in self.network.nics:
             overhead = max((way.overhead for s in self.config.services for way in ways_of(s)), default=0)
             need = 1500 + overhead
@@ -167,35 +174,17 @@ class Daemon:
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
-            except TimeoutError:
-                await self._stay_attached()
+            async with self._turn:
+                self.upkeep.look()
+            if not self._wake.is_set():
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
                     await self.network.find(wanted)
             else:
                 await self.reconcile()
-
-    async def _stay_attached(self) -> None:
-        """Attach again when somebody took the program off. Raises KernelError when the interface is another one now."""
-        for name, index in self.forwarding.interfaces.items():
-            if not loader.attached(self.place, index):
-                await self._attach_again(name, index)
-
-    async def _attach_again(self, name: str, index: int) -> None:
-        try:
-            if interface_index(name) == index:
-                await self.forwarding.attach()
-                log.warning("%s: the program had been taken off; it is attached again", name)
-                return
-        except (XdplbError, OSError) as error:
-            if self.last.error != str(error):
-                log.error("%s: the program is not attached any more: %s", name, error)
-            self.last.error = str(error)
-            return
-        raise KernelError(f"{name} was removed and made anew; start the daemon again")
 
     async def close(self) -> None:
         """Stop looking; what is attached goes on forwarding."""
@@ -384,8 +373,8 @@ class Daemon:
     async def _interface_document(self, name: str, index: int) -> dict[str, Any]:
         try:
             nic = await read_nic(index)
-        except KernelError as error:
-            return {"name": name, "error": str(error)}
+        except KernelError:
+            return NO_NIC | {"name": name, "error": f"{name} has vanished"}
         attached = loader.attached(self.place, nic.index)
         return {
             "name": nic.name,
@@ -395,6 +384,8 @@ class Daemon:
             "link_id": attached.link_id if attached else None,
             "driver": nic.driver,
             "mtu": nic.mtu,
+            "up": nic.up,
+            "carrier": nic.carrier,
             "rx_packets": nic.rx_packets,
             "xdp_tx_errors": tx_errors(nic.name),
             "compiled": self.forwarding.kernel.spec.features(),

@@ -33,7 +33,7 @@ STATUS = {
 STATUS |= {"guard"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
-INTERFACE |= {"compiled", "map_bytes"}
+INTERFACE |= {"compiled", "map_bytes", "up", "carrier"}
 
 
 def request(stand: Stand, method: str, path: str, body: str | None = None) -> tuple[int, Any]:

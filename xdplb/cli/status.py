@@ -70,6 +70,8 @@ def _head(document: dict[str, Any]) -> list[str]:
 def _interface(nic: dict[str, Any]) -> str:
     if "error" in nic:
         return f"{nic['name']}: {nic['error']}"
+    if nic["program_id"] is None:
+        return f"{nic['name']}: no program is attached, driver {nic['driver']}, MTU {nic['mtu']}"
     program = f"program {nic['program_id']}, link {nic['link_id']}"
     return f"{nic['name']}: XDP {nic['mode']} mode, {program}, driver {nic['driver']}, MTU {nic['mtu']}"
 
