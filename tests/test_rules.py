@@ -15,7 +15,7 @@ CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / to
 
 PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
-    ["features", "prefixes", "values", "links"],
+    ["features", "prefixes", "values", "links", "selftest"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -35,11 +35,11 @@ DOORS = {
 LEVELS = [
     {"__init__", "errors", "model", "contract"},
     {"hashing", "ring", "tables", "prefixes", "values", "links"},
-    {"config", "desired", "health/check"},
+    {"config", "desired", "health/check", "selftest"},
     {"reconcile", "status", "dataplane", "health", "net", "state"},
-    {"features", "guard"},
+    {"features", "guard", "trial"},
     {"forwarding", "decap"},
-    {"upkeep"},
+    {"upkeep", "proof"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from typing import Any
 from xdplb import __version__, hashing, state
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
+from xdplb.dataplane.undo import linked
 from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
@@ -29,14 +29,17 @@ from xdplb.health.watch import Watch
 from xdplb.model import Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.prefixes import parse_prefix
+from xdplb.proof import Proof
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.tables import PutSlots, Traffic, entries_written
+from xdplb.trial import Trial, take_lock
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
+SELF_TEST_S = 1.0  # until a self-test that failed is run again
 LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
@@ -60,8 +63,11 @@ class Reconciled:
 class Daemon:
     """One balancer on its interfaces."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        """Raises KernelError when the interface does not exist."""
+    def __init__(self, path: Path, config: Config, confirm_s: float | None = None, self_test: bool = False) -> None:
+        """`confirm_s`: what is attached is taken back unless confirmed in this time, also by the self-test if wanted.
+
+        Raises RefusedError when an interface does not exist.
+        """
         balancer = config.balancer
         self.path, self.config, self.name = path, config, balancer.name
         self.place = loader.Place(self.name)
@@ -87,6 +93,8 @@ class Daemon:
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.upkeep = Upkeep(self.network, self.forwarding)
+        self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
+        self._proving: asyncio.Task[None] | None = None
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -95,12 +103,10 @@ class Daemon:
         self.place.make()
         self._lock_file = open(self.place.run / "lock", "a+")  # noqa: SIM115 (open until the process ends)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock_file.seek(0)
-            pid = self._lock_file.read().strip() or "unknown"
+            take_lock(self._lock_file)
+        except BlockingIOError as error:
             raise RefusedError(
-                f"{self.name!r} is already running (pid {pid}); stop it first, or set another balancer.name"
+                f"{self.name!r} is already running (pid {error}); stop it first, or set another balancer.name"
             ) from None
         self._lock_file.truncate(0)
         self._lock_file.write(f"{os.getpid()}\n")
@@ -111,7 +117,8 @@ class Daemon:
         try:
             await self._start(replace_other)
         except BaseException:
-            loader.forget_unused(self.place)
+            if not self.forwarding.trial:  # otherwise its guardian does it, and more
+                loader.forget_unused(self.place)
             raise
 
     async def _start(self, replace_other: bool) -> None:
@@ -121,6 +128,7 @@ class Daemon:
             read_lists, self.config.guard, self.kept.overrides.prefixes, self.path.parent
         )
         self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
+        await self._begin_trial()
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))
         try:
@@ -128,6 +136,8 @@ class Daemon:
         finally:
             adopted = await loading
         self.last.adopted = adopted
+        if self.proof:
+            self.proof.note()
         await self._guard()
         moving = count_slots(self.forwarding.kernel.tables()).moving
         self._open_windows(identity for identity, slots in moving.items() if slots)
@@ -144,8 +154,42 @@ class Daemon:
                 self.last.writes,
             )
         self.started = self.last
+        await self._see_trial()
         for warning in self._warnings():
             log.warning("%s", warning)
+
+    async def _begin_trial(self) -> None:
+        """From here on, have everything taken back that is attached, unless it is confirmed. Raises KernelError."""
+        if self.confirm_s is not None:
+            modes = {index: (await read_nic(index)).xdp_mode or "" for index in linked(self.place)}
+            trial = Trial(self.place, self.config.balancer.mode, modes, self.confirm_s)
+            trial.changed = self._wake.set
+            self.forwarding.trial = trial
+            await trial.begin(self._lock_file.fileno())
+
+    async def _see_trial(self) -> None:
+        """Say what has to be confirmed, and begin the self-test if that is to do it."""
+        trial = self.forwarding.trial
+        if trial is None:
+            return
+        if trial.changed_nothing():
+            await self.forwarding.confirm()
+            log.info("--confirm: nothing was attached or replaced, so there is nothing to confirm")
+            return
+        log.warning("unconfirmed: %s in %.0f s unless `xdplb confirm`", trial.threat, trial.left_s)
+        if self.proof:
+            self._proving = asyncio.create_task(self._prove(self.proof))
+
+    async def _prove(self, proof: Proof) -> None:
+        """Run the self-test until it passes; then nobody has to confirm any more."""
+        while self.forwarding.trial:
+            checks = [(s.check, b.address) for s, b in keys_of(self.config.services, self.kept.overrides) if s.check]
+            if await proof.run(self.services, self.lists, checks):
+                with contextlib.suppress(DaemonError):  # too late: `run` ends with that
+                    await self.confirm()
+                    log.info("self-test passed: confirmed")
+                return
+            await asyncio.sleep(SELF_TEST_S)
 
     async def _look_around(self) -> None:
         """Find routes, neighbours and first probe results, for a bounded time."""
@@ -177,6 +221,10 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             async with self._turn:
+                if self.forwarding.trial:
+                    self.forwarding.trial.check()
+                if self._proving and self._proving.done():
+                    self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
                 if self._gone:  # now that there is time: whose way need not be known any more?
@@ -186,11 +234,16 @@ class Daemon:
             else:
                 await self.reconcile()
 
-    async def close(self) -> None:
-        """Stop looking; what is attached goes on forwarding."""
+    async def close(self) -> str:
+        """Stop looking; return what becomes of what is attached."""
+        if self._proving:
+            self._proving.cancel()
         await self.watch.close()
         if self._loaded:
             self._save()
+        if self.forwarding.trial:
+            return f"unconfirmed: {await self.forwarding.trial.close()}"
+        return "what is attached goes on forwarding (`xdplb detach` ends it)"
 
     # --- reconcile ------------------------------------------------------------------------------------------
 
@@ -308,6 +361,13 @@ class Daemon:
             await self.reconcile()
         return self._written - written
 
+    async def confirm(self) -> bool:
+        """Have what was attached stay; False: that is so already. Raises DaemonError when it is too late."""
+        async with self._turn:
+            waited = self.forwarding.trial is not None
+            await self.forwarding.confirm()
+        return waited
+
     async def guard(self, changes: dict[str, str | None]) -> None:
         """Take up changes of the guard's lists: "block", "allow" or None by prefix. Raises DaemonError: none was."""
         before, lists = self.kept.overrides, self.lists
@@ -354,12 +414,19 @@ class Daemon:
             "reconcile": asdict(self.last),
             "start": asdict(self.started or self.last),
             "warnings": self._warnings(),
+            "unconfirmed": self._trial_document(),
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "services": services_document(self.services, traffic, self._slots),
         }
+
+    def _trial_document(self) -> dict[str, Any] | None:
+        trial = self.forwarding.trial
+        if trial is None:
+            return None
+        return {"left_s": trial.left_s, "then": trial.threat, "failures": self.proof.failures if self.proof else []}
 
     def _guard_document(self) -> dict[str, Any]:
         table = self.forwarding.prefixes

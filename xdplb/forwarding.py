@@ -27,6 +27,7 @@ from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import NoRoom, Rings, needed, reconcile
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
+from xdplb.trial import Trial
 
 log = logging.getLogger("xdplb")
 
@@ -47,6 +48,7 @@ class Forwarding:
         self._rings: Rings = {}  # as they lie in the kernel
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
+        self.trial: Trial | None = None  # what is attached may have to be taken back
 
     @property
     def kernel(self) -> Kernel:
@@ -169,10 +171,20 @@ class Forwarding:
         self._put_on(self.kernel.pinned, name, index)
 
     def _put_on(self, pinned: loader.Pinned, name: str, index: int) -> None:
+        if self.trial:
+            self.trial.attaching()
         loader.attach(self.place, pinned, name, index, self.mode)
 
+    async def confirm(self) -> None:
+        """Have what is attached stay, and forget what was before. Raises DaemonError when it is too late."""
+        if self.trial:
+            await self.trial.confirm()
+            self.trial = None
+            self._tidy()
+
     def _tidy(self) -> None:
-        loader.forget_others(self.place, self.kernel.pinned)
+        if self.trial is None:
+            loader.forget_others(self.place, self.kernel.pinned)
         (self.place.run / "spec.json").write_text(json.dumps(asdict(self.kernel.spec)))
 
     # --- write and swap -------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ _Next: TypeAlias = tuple[int, Address]  # a neighbour: interface, address
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresses and routes of both families
 _RTN_UNICAST = 1
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
-_NUD_INCOMPLETE = 0x01
+_NUD_INCOMPLETE, _NUD_REACHABLE, _NUD_PROBE = 0x01, 0x02, 0x10
 _NUD_FIXED = 0x40 | 0x80  # noarp, permanent
 _NTF_EXT_MANAGED = 1
 _XDP_MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}  # as pyroute2 calls them
@@ -139,6 +139,14 @@ async def _read_nic(ipr: Any, index: int) -> Nic:
         return nic_from((await ipr.link("get", index=index))[0])
     except NetlinkError as error:
         raise KernelError(f"interface number {index} has vanished ({error})") from None
+
+
+async def own_addresses() -> list[Address]:
+    """Return the addresses at which others reach this host: not link-local ones, nor the loopback interface's."""
+    loopback = socket.if_nametoindex("lo")
+    async with AsyncIPRoute() as ipr:
+        found = [(message["index"], ip_address(message.get("address"))) async for message in await ipr.addr("dump")]
+    return [address for index, address in found if index != loopback and not address.is_link_local]
 
 
 async def take_xdp_off(index: int, mode: str) -> None:
@@ -275,6 +283,35 @@ class Network:
             async with asyncio.timeout(timeout_s):
                 while any(self._resolving(route) for route in self._routes.values()):
                     await asyncio.sleep(0.005)
+
+    def answering(self) -> set[tuple[int, Address]]:
+        """Return the next hops in use that answer, as (interface number, address); not those that are set by hand."""
+        routes = [route for route in self._routes.values() if isinstance(route, _Route)]
+        hops = {(route.oif, route.next_hop) for route in routes}
+        state = {hop: self._neighbours.get(hop, (0, b""))[0] for hop in hops}
+        return {hop for hop in hops if state[hop] & _NUD_USABLE and not state[hop] & _NUD_FIXED}
+
+    async def ask(self, hops: Iterable[tuple[int, Address]], timeout_s: float) -> set[tuple[int, Address]]:
+        """Have the kernel ask these next hops whether they are still there; return those that answer in this time."""
+        asked = set(hops)
+        for hop in asked:
+            await self._probe(*hop)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(self._neighbours.get(hop, (0, b""))[0] & _NUD_PROBE for hop in asked):
+                    await asyncio.sleep(0.01)
+        return {hop for hop in asked if self._neighbours.get(hop, (0, b""))[0] & _NUD_REACHABLE}
+
+    async def _probe(self, index: int, address: Address) -> None:
+        state, mac = self._neighbours.get((index, address), (0, b""))
+        if not state & _NUD_USABLE:
+            return  # it is being asked already
+        self._neighbours[index, address] = (_NUD_PROBE, mac)
+        with contextlib.suppress(NetlinkError):
+            where: dict[str, Any] = {"dst": str(address), "ifindex": index}
+            await self._ipr.neigh("replace", lladdr=mac.hex(":"), state=_NUD_PROBE, **where)
+            # A managed entry's state cannot be set: so it is one again only now.
+            await self._ipr.neigh("replace", state=0, flags_ext=_NTF_EXT_MANAGED, **where)
 
     async def _watch(self) -> None:
         """Follow netlink events for ever."""

@@ -61,6 +61,10 @@ def _head(document: dict[str, Any]) -> list[str]:
     )
     if last["error"]:
         lines.append(click.style(f"error: {last['error']}", fg="red"))
+    if trial := document["unconfirmed"]:
+        text = f"unconfirmed: {trial['then']} in {trial['left_s']:.0f} s unless `xdplb confirm`"
+        lines.append(click.style(text, fg="yellow", bold=True))
+        lines += [click.style(f"self-test: {failure}", fg="yellow") for failure in trial["failures"]]
     lines += [click.style(f"warning: {text}", fg="yellow") for text in document["warnings"]]
     if document["config"]["changes"]:
         lines.append("changed since the file: " + "; ".join(document["config"]["changes"]))
