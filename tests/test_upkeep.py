@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +176,26 @@ def test_an_interface_made_anew_while_the_daemon_sleeps_is_taken_up(wired: Stand
 
     logged(wired, "eth0 is another interface now")
     serves(wired)
+
+
+def test_frames_leave_by_the_second_interface_again_when_it_is_made_anew(tmp_path: Path) -> None:
+    """In by eth0, out by eth1, to which the program is led by a table of interface numbers."""
+    text = '[balancer]\ninterface = ["eth0", "eth1"]\n' + service("web", 80, backend("b1"))
+    with Lab(unique("second"), backends=1) as lab:
+        stand = Stand(lab, tmp_path / "daemon.log")
+        lab.add_second_wire()
+        stand.start_backends(lab.backends)
+        ip(lab, "lb", f"route add 10.0.11.0/24 via {address('lb2', 4, 1)}")
+        start(stand, tmp_path / "xdplb.toml", text)
+        serves(stand)
+
+        ip(lab, "lb", "link del eth1")
+        wait_for(warned(stand, "eth1 has vanished"), "the warning", SOON_S)
+        assert nic(stand)["program_id"]
+        lab.add_second_wire()
+        ip(lab, "lb", f"route add 10.0.11.0/24 via {address('lb2', 4, 1)}")
+
+        wait_for(lambda: not warned(stand, "eth1")(), "no warning", SOON_S)
+        before = lab.counters("router", "lb2").rx_packets
+        serves(stand)
+        assert lab.counters("router", "lb2").rx_packets - before > 3

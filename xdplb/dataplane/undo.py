@@ -106,7 +106,8 @@ def _attach_again(place: Place, index: int, held: Held) -> list[str]:
     try:
         fd = syscall.link_create(held.fd, index, held.mode)
     except OSError as error:
-        return [f"{_name_of(index)}: the program before could not be attached again ({error.strerror})"]
+        why = "it has vanished" if _name_of(index) == _unnamed(index) else error.strerror
+        return [f"{_name_of(index)}: the program before could not be attached again ({why})"]
     syscall.pin(fd, place.link(index))
     os.close(fd)
     return [f"{_name_of(index)}: the program before is back"]
@@ -130,6 +131,10 @@ def _put_back_files(place: Place, before: Before) -> None:
 def _name_of(index: int) -> str:
     with contextlib.suppress(OSError):
         return socket.if_indextoname(index)
+    return _unnamed(index)
+
+
+def _unnamed(index: int) -> str:
     return f"interface number {index}"
 
 
