@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -123,6 +125,22 @@ def test_a_service_manager_that_tells_all_processes_to_end_does_not_end_the_guar
     stand.kill_daemon()
 
     gone(stand, 3)
+
+
+def test_no_other_daemon_starts_before_the_guardian_is_done(stand: Stand) -> None:
+    stand.start_daemon(QUICKSTART, "--confirm", "1h")
+    waiting = guardian(stand)
+    os.kill(waiting, signal.SIGSTOP)
+    stand.kill_daemon()
+    with (place(stand).run / "lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert attached(stand)
+    threading.Timer(0.7, os.kill, (waiting, signal.SIGCONT)).start()
+
+    stand.start_daemon(QUICKSTART)
+
+    assert not stand.client.status()["start"]["adopted"]
+    assert attached(stand)
 
 
 def test_without_its_guardian_the_daemon_takes_the_program_off_itself(stand: Stand) -> None:
