@@ -131,11 +131,11 @@ def test_no_other_daemon_starts_before_the_guardian_is_done(stand: Stand) -> Non
     stand.start_daemon(QUICKSTART, "--confirm", "1h")
     waiting = guardian(stand)
     os.kill(waiting, signal.SIGSTOP)
+    threading.Timer(1.5, os.kill, (waiting, signal.SIGCONT)).start()
     stand.kill_daemon()
     with (place(stand).run / "lock").open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert attached(stand)
-    threading.Timer(0.7, os.kill, (waiting, signal.SIGCONT)).start()
 
     stand.start_daemon(QUICKSTART)
 
