@@ -107,6 +107,14 @@ def parse_place(key: str, text: str) -> str:
     return text
 
 
+def parse_duration(key: str, text: str) -> float:
+    """Return seconds from `30s`, `2m`, `1h` or `30`. Raises ConfigError."""
+    split = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)", text)
+    if split is None:
+        raise ConfigError(key, f"{text!r} is no duration", "give seconds, or one such as 30s, 2m, 1h")
+    return float(split[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[split[2]]
+
+
 def within(key: str, value: float, least: float, most: float) -> float:
     """Return a number inside its bounds. Raises ConfigError."""
     if not least <= value <= most:
