@@ -15,7 +15,7 @@ CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / to
 
 PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
-    ["features", "prefixes", "values"],
+    ["features", "prefixes", "values", "operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -37,8 +37,8 @@ LEVELS = [
     {"hashing", "ring", "tables", "prefixes", "values"},
     {"config", "desired", "health/check"},
     {"reconcile", "status", "dataplane", "health", "net", "state"},
-    {"features", "guard"},
-    {"forwarding", "decap"},
+    {"features", "guard", "operators", "slow_start", "leaving"},
+    {"forwarding", "decap", "plan", "schedule"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},
