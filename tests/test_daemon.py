@@ -74,7 +74,7 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
         "drain b3",
         "undrain b3",
         "drain b1",
-        "remove b2",
+        "remove b2 --now",
         "undrain b1",
         f"add web {address('b2')} --backend-name b2",
     ):
@@ -88,7 +88,7 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
     total = read_report(report)[-1]
     assert total["requests"] > 1000
     removed = [f for line in read_report(report)[:-1] for f in line["failures"]]
-    # `remove` without a drain before it breaks what that backend served, and nothing else.
+    # `remove --now` without a drain before it breaks what that backend served, and nothing else.
     assert len(removed) <= 8 * 2
 
 

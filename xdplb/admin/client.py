@@ -117,7 +117,7 @@ def _query(**parameters: str | float | bool | None) -> str:
     """Return what is given as a query; a flag is 1 or left away."""
     given = {name: value for name, value in parameters.items() if value not in (None, "") and value is not False}
     texts = {
-        name: value if isinstance(value, str) else f"{round(value, 3):g}"
+        name: value if isinstance(value, str) else str(round(value, 3))
         for name, value in given.items()
         if value is not None
     }

@@ -120,9 +120,10 @@ def _tell(what: str, answer: dict[str, Any]) -> None:
         show(answer)
         return
     for entry in answer["backends"]:
-        state = "" if entry["state"] == "removed" else f", now {entry['state']} ({entry['reason']})"
+        removed = entry["state"] == "removed"
+        state = "removed" if removed else f"{what}, now {entry['state']} ({entry['reason']})"
         broken = f"; {_breaks_text(entry['breaks'])}" if "breaks" in entry else ""
-        click.echo(f"{entry['service']}/{entry['name']} {what}{state}{broken}")
+        click.echo(f"{entry['service']}/{entry['name']} {state}{broken}")
     click.echo(f"{answer['writes']} map entries written in {answer['took_ms']} ms")
 
 
