@@ -222,9 +222,9 @@ def test_a_second_chance_takes_room_for_one_more_header_of_the_widest_backend() 
 def test_an_ipv6_backend_makes_all_others_packets_shorter_also_with_a_memo() -> None:
     hops = HOPS | {BACKENDS6[0].address: hop(6)}
     memo: Memo = {}
-    plain = service(second_chance=True, check=None)
-    desire(config(plain), Overrides(), {}, hops, memo)
+    plain = config(service(second_chance=True, check=None))
+    desire(plain, Overrides(), {}, hops, memo)
 
-    mixed = desire(config(plain), Overrides(added={"web": [BACKENDS6[0]]}), {}, hops, memo)[0]
+    mixed = desire(plain, Overrides(added={"web": [BACKENDS6[0]]}), {}, hops, memo)[0]
 
     assert [b.row.mtu for b in mixed.backends if b.row] == [1440, 1440, 1440, 1420]

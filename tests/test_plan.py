@@ -104,11 +104,22 @@ def test_flows_are_those_of_who_loses_slots_or_goes() -> None:
 
 
 def test_a_ring_that_grows_is_compared_by_where_flows_are_in_it() -> None:
-    before = desired(config(service(backends=[ONE])))
-    found = plan(
-        before, desired(config(service(backends=[ONE], ring_size=4096))), filled(before).tables(), SPEC, Counted()
-    )
-    assert (of(found)["slots_moved"], of(found)["ring_size"]) == (0, 4096)
+    before = desired(config(service(backends=[ONE, TWO])))
+    after = desired(config(service(backends=[ONE, TWO], ring_size=4096)))
+    small, large = filled(before).slots[:1024], filled(after).slots[:4096]
+
+    found = plan(before, after, filled(before).tables(), SPEC, Counted())
+
+    moved = sum(small[slot // 4] != owner for slot, owner in enumerate(large))
+    assert (of(found)["slots_moved"], of(found)["ring_size"]) == (moved, 4096)
+
+
+def test_who_goes_has_flows_also_when_its_slots_are_gone_before() -> None:
+    before = desired(config(), down={ONE.name})
+    counts = Counted({b.identity: n for n, b in enumerate(before[0].backends, 5)})
+    tables = filled(before).tables()
+    found = plan(before, desired(config(service(backends=[TWO, THREE]))), tables, SPEC, counts)
+    assert of(found)["flows"]["remembered"] in (5, 5 + 6, 5 + 7, 5 + 6 + 7)
 
 
 def test_a_change_that_needs_more_room_is_planned_in_larger_tables() -> None:

@@ -37,9 +37,7 @@ class Known:
 def suppose(before: tuple[Config, Overrides], after: tuple[Config, Overrides], known: Known) -> Known:
     """Return what is known of the backends afterwards; new ones are up and can be reached."""
     was, will = _places(*before), _places(*after)
-    health = {key: found for key, found in known.health.items() if was.get(key) == will.get(key)}
-    supposed = set()
-    hops = dict(known.hops)
+    health, hops, supposed = dict(known.health), dict(known.hops), set()
     for key, (address, port) in will.items():
         if address not in hops:
             hops[address] = Hop(0, bytes(6), bytes(6), ip_address("0.0.0.0" if address.version == 4 else "::"))
