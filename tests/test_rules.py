@@ -16,6 +16,7 @@ CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / to
 PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
     ["features", "prefixes", "values", "carry", "sweep", "transitions", "links", "selftest"],
+    ["operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -37,8 +38,8 @@ LEVELS = [
     {"hashing", "ring", "tables", "prefixes", "values", "links"},
     {"config", "desired", "health/check", "selftest"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
-    {"features", "guard", "trial"},
-    {"forwarding", "decap"},
+    {"features", "guard", "trial", "operators", "slow_start", "leaving"},
+    {"forwarding", "decap", "plan", "schedule"},
     {"upkeep", "proof", "sweeper"},
     {"daemon", "tui"},
     {"admin"},

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,20 @@ from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.watch import Watch
+from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Config
 from xdplb.net import Network, read_nic, tx_errors
+from xdplb.operators import drop_backends
+from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
+from xdplb.schedule import Schedule, boot_time
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
@@ -81,11 +86,11 @@ class Daemon:
         self._secret = ""
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
-        self._desires: Memo = {}
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
+        self.schedule = Schedule(config, self._wake.set)
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
@@ -125,6 +130,8 @@ class Daemon:
     async def _start(self, replace_other: bool) -> None:
         self.kept = state.load(self.name)
         self._loaded = True
+        self.schedule.ramps.began = self.kept.ramps
+        self._finish_removals()  # those whose deadline passed while nobody was here
         self.lists = await asyncio.to_thread(
             read_lists, self.config.guard, self.kept.overrides.prefixes, self.path.parent
         )
@@ -208,7 +215,9 @@ class Daemon:
         """
         found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
         for nic in self.network.nics:
-            overhead = max((way.overhead for s in self.config.services for way in ways_of(s)), default=0)
+            overhead = max(
+                (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
+            )
             need = 1500 + overhead
             if nic.mtu < need:
                 found.append(
@@ -268,11 +277,16 @@ class Daemon:
             self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
 
     async def _reconcile(self) -> int:
+        if self._finish_removals():
+            self._save()
+            self._gone = True
+            self._follow()
         before, known = self.services, self.kept.health
         self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops, self._desires)
+        self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        self.schedule.set_alarm(self.kept.overrides)
         _log_news(before, self.services)
-        if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
+        if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             self._save()
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         if changes:
@@ -284,6 +298,7 @@ class Daemon:
         end = self.forwarding.transitions.next_end()
         if self.forwarding.settled_slots or (end is not None and end <= time.monotonic()):
             self._wake.set()
+        self.flows_counted()
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -337,6 +352,57 @@ class Daemon:
             },
             known,
         )
+
+    # --- those that leave -----------------------------------------------------------------------------------
+
+    @property
+    def flows(self) -> Flows:
+        """What is known of the backends' flows now."""
+        return Flows(self.sweeper, self._count_slots)
+
+    def _count_slots(self) -> SlotCounts:
+        if self._slots is None:
+            self._slots = count_slots(self.forwarding.kernel.tables())
+        return self._slots
+
+    def flows_counted(self) -> None:
+        """Look whether removals are over: to be called when the remembered flows have been counted anew."""
+        if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
+            self._wake.set()
+
+    def _finish_removals(self) -> bool:
+        """Take off those whose removal is over; tell whether there were any."""
+        over = removals_over(self.kept.overrides, self.services, self.flows, time.time())
+        if over:
+            overrides = self.kept.overrides.copy()
+            drop_backends(self.config, overrides, over)
+            self.kept.overrides = overrides
+        for (service, name), why in over.items():
+            log.info("%s/%s removed: %s", service, name, why)
+        return bool(over)
+
+    def departures(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """Return how far the leaving of these backends is."""
+        now = time.time()
+        there = backends_of(self.services, keys)
+        return [departure(service, b, self.kept.overrides, self.flows, now) for service, b in there]
+
+    def breaks(self, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:
+        """Return what breaks when these backends go now."""
+        return {(s.name, b.backend.name): breaks(s, b, self.flows) for s, b in backends_of(self.services, keys)}
+
+    async def plan(self, config: Config, overrides: Overrides) -> dict[str, Any]:
+        """Return what another configuration or other changes would do; nothing is changed. Raises KernelError."""
+        now, before = Known(self.watch.health, self.network.hops), (self.config, self.kept.overrides)
+        known = suppose(before, (config, overrides), now)
+        shares = self.schedule.ramps.shares(boot_time())
+        after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)
+        kernel = self.forwarding.kernel
+        tables = kernel.tables()
+        tables.slots = tables.slots[:]  # a copy: the daemon goes on meanwhile
+        found = await asyncio.to_thread(plan, self.services, after, tables, kernel.spec, self.sweeper)
+        unknown = sorted(f"{service}/{name}" for service, name in known.supposed)
+        return {**found, "settings": compare_settings(self.config, config), "unknown": unknown}
 
     # --- what operators do and see --------------------------------------------------------------------------
 

@@ -107,11 +107,14 @@ def parse_place(key: str, text: str) -> str:
     return text
 
 
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)")
+
+
 def parse_duration(key: str, text: str) -> float:
-    """Return seconds from `30s`, `2m`, `1h` or `30`. Raises ConfigError."""
-    split = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)", text)
+    """Return the seconds of `30s`, `10m`, `2h`, or plain seconds. Raises ConfigError."""
+    split = _DURATION.fullmatch(text)
     if split is None:
-        raise ConfigError(key, f"{text!r} is no duration", "give seconds, or one such as 30s, 2m, 1h")
+        raise ConfigError(key, f"{text!r} is no duration", 'write "30s", "10m", "2h", or plain seconds')
     return float(split[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[split[2]]
 
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
     "top": "xdplb.cli.top:top",
+    "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",
     "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",
