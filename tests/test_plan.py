@@ -17,7 +17,7 @@ from xdplb.desired import DesiredService, Health, Overrides, desire
 from xdplb.model import Backend, Balancer, Config
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.reconcile import reconcile
-from xdplb.tables import PutSlots, entries_written, slot_backends
+from xdplb.tables import PutSlots, entries_written, slot_parts
 
 ONE, TWO, THREE = BACKENDS4
 
@@ -54,9 +54,7 @@ def test_it_counts_the_slots_and_entries_that_the_change_then_writes(after: Conf
     assert fake.tables() == as_it_was
     changes = reconcile(later, fake.tables(), SPEC.capacity, SPEC.seed)
     web = [c for c in changes if isinstance(c, PutSlots) and c.service == before[0].identity]
-    moved = [
-        slot for c in web for slot, word in c.entries.items() if slot_backends(word)[0] != fake.tables().slots[slot]
-    ]
+    moved = [slot for c in web for slot, word in c.entries.items() if slot_parts(word)[0] != fake.tables().slots[slot]]
     assert (of(found)["slots_moved"], of(found)["ring_size"]) == (len(moved), 1024)
     assert found["writes"] == entries_written(changes)
 

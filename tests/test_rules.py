@@ -16,6 +16,7 @@ CODE = sorted(path for top in ("xdplb", "tools", "tests") for path in (ROOT / to
 PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
     ["features", "prefixes", "values", "operators", "slow_start", "leaving", "plan", "admin/orders"],
+    ["carry", "sweep", "transitions"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -36,9 +37,10 @@ LEVELS = [
     {"__init__", "errors", "model", "contract"},
     {"hashing", "ring", "tables", "prefixes", "values"},
     {"config", "desired", "health/check"},
-    {"reconcile", "status", "dataplane", "health", "net", "state"},
+    {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "operators", "slow_start", "leaving"},
     {"forwarding", "decap", "plan", "schedule"},
+    {"sweeper"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from xdplb.dataplane import layout, loader, syscall
 from xdplb.errors import ConfigError, KernelError, RefusedError
@@ -25,11 +24,23 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port."""
+    """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port.
+
+    `second_chance`: what has no socket here goes to the second backend that it names.
+    """
 
     sources: tuple[Network, ...] = ()
     vips: tuple[Network, ...] = ()
     gue_port: int = GUE_PORT
+    second_chance: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError: a second backend is named by a balancer, and is no VIP, so both must be known."""
+        wanted = {"--from BALANCER": self.sources, "--vip VIP": self.vips}
+        missing = [option for option, networks in wanted.items() if not networks]
+        if self.second_chance and missing:
+            options = " and ".join(missing)
+            raise ConfigError("--second-chance", f"is given without {options}", f"give {options} besides")
 
 
 def parse_network(key: str, text: str) -> Network:
@@ -68,6 +79,7 @@ def request_for(settings: Settings) -> loader.Request:
     defines = {
         "USE_SOURCES": int(bool(settings.sources)),
         "USE_VIPS": int(bool(settings.vips)),
+        "USE_SECOND_CHANCE": int(settings.second_chance),
         "GUE_PORT": settings.gue_port,
     }
     return loader.Request("decap.c", "decap", ("decap_maps.h",), {}, defines)
@@ -133,11 +145,10 @@ def read_counters(place: loader.Place) -> dict[str, int]:
     request = request_for(Settings())
     if not (place.pins / request.layout).is_dir():
         raise KernelError(f"no decap agent has been started here under {place.name.removeprefix('decap-')!r}")
-    try:
-        maps: dict[str, Any] = json.loads((place.run / f"layout_{request.layout}.json").read_text())
-    except OSError as error:
-        raise KernelError(f"{error.filename} is missing; run `xdplb decap run` again") from None
-    leaf = layout.build(maps["decapped"]["value"])
+    pinned = loader.find(place, request.layout)
+    if pinned is None:
+        raise KernelError(f"{place.pins / request.layout} is of another version; run `xdplb decap run` again")
+    leaf = layout.build(pinned.maps["decapped"]["value"])
     fd = syscall.get(place.pins / request.layout / "decapped")
     try:
         size = ctypes.sizeof(leaf) * syscall.possible_cpus()

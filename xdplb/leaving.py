@@ -24,17 +24,6 @@ class FlowCounts(Protocol):
         """Whether some slot is moving away from it, so that more of its flows may be found."""
 
 
-class NothingCounted:
-    """Where nobody counts flows: those who leave go at their deadlines."""
-
-    def flows_left(self, identity: int) -> int | None:
-        """Return None: never counted."""
-
-    def busy(self, identity: int) -> bool:
-        """Return False: nothing is known to move."""
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Flows:
     """The flows of the backends as they are now: `slots` counts those in the tables when somebody asks."""

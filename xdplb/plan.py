@@ -18,7 +18,7 @@ from xdplb.errors import KernelError
 from xdplb.leaving import FlowCounts
 from xdplb.model import Address, Config
 from xdplb.reconcile import NoRoom, needed, reconcile
-from xdplb.tables import Change, Tables, entries_written, slot_backends
+from xdplb.tables import Change, Tables, entries_written, slot_parts
 
 UNKNOWN = "not known yet"
 SEEDS = 8  # attempts to place all VIPs
@@ -122,7 +122,7 @@ def _owners(tables: Tables) -> dict[int, list[int]]:
     rows = {row.identity: row for row in tables.services.values() if row.ring_size}
     return {
         identity: [
-            identities.get(slot_backends(word)[0], 0)
+            identities.get(slot_parts(word)[0], 0)
             for word in tables.slots[row.ring_offset : row.ring_offset + row.ring_size]
         ]
         for identity, row in rows.items()

@@ -30,10 +30,10 @@ STATUS = {
     "start",
     "warnings",
 }
-STATUS |= {"guard"}
+STATUS |= {"guard", "flows"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
-INTERFACE |= {"compiled", "map_bytes"}
+INTERFACE |= {"compiled", "map_bytes", "layout", "code"}
 
 
 def request(stand: Stand, method: str, path: str, body: str | None = None) -> tuple[int, Any]:

@@ -77,6 +77,10 @@ class Client:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
         return self._ask("POST", "/v1/plan", {"config": config})
 
+    def clear_flows(self) -> dict[str, Any]:
+        """Forget all remembered flows. Raises DaemonError."""
+        return self._ask("DELETE", "/v1/flows")
+
     def change_lists(self, changes: dict[str, str | None]) -> dict[str, Any]:
         """Put prefixes on the "block" or "allow" list, or with None off both. Raises ConfigError, DaemonError."""
         return self._ask("PATCH", "/v1/guard", changes)

@@ -63,6 +63,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
     app.router.add_post("/v1/plan", _plan)
+    app.router.add_delete("/v1/flows", _clear_flows)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -141,6 +142,10 @@ async def _plan(request: web.Request) -> web.Response:
     if not isinstance(text, str):
         raise ConfigError("config", f"{text!r} is no text", "give the text of a configuration file")
     return _answer(await daemon.plan(parse_config(text), daemon.kept.overrides))
+
+
+async def _clear_flows(request: web.Request) -> web.Response:
+    return _answer({"forgotten": request.app[_DAEMON].sweeper.forget()})
 
 
 async def _look_up(request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",
+    "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",
     "detach": "xdplb.cli.detach:detach",
     "decap": "xdplb.cli.decap:decap",
