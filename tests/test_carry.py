@@ -17,7 +17,7 @@ from xdplb.reconcile import reconcile
 from xdplb.tables import Capacity, ClearService, slot_parts
 
 VIP, CLIENT = Vip(ip_address(VIP4), 80), ip_address(CLIENT4)
-LINE, FIRST_BORN = 16, 8
+LINE = 8
 
 
 def changed() -> Fake:
@@ -66,34 +66,36 @@ def test_room_is_what_the_old_tables_fill() -> None:
     assert room.backends > max(old.backends)
 
 
+def empty(lines: int) -> tuple[list[int], list[int]]:
+    return [0] * (lines * LINE), [0] * (lines * LINE)
+
+
 @pytest.mark.parametrize(("lines", "new_lines"), [(13, 17), (17, 13), (14, 20), (13, 13)])
 def test_flows_lie_where_the_program_looks_for_them(lines: int, new_lines: int) -> None:
     lines, new_lines = 1 << lines, 1 << new_lines
-    old, new = [0] * (lines * LINE), [0] * (new_lines * LINE)
+    old, new = empty(lines), empty(new_lines)
     wanted = {}
     for port in range(3000):
-        flow = hashing.hash_flow(CLIENT, port, VIP, 99)
+        flow, born = hashing.hash_flow(CLIENT, port, VIP, 99), port % 2
         line, name = hashing.flow_name(flow, flow, 5, lines)
-        place = LINE * line + (FIRST_BORN if port % 2 else 1)
-        while old[place]:
+        place = LINE * line + (not born)
+        while old[born][place]:
             place += 1
-        old[place] = name | 1 << 16 | 3
-        wanted[hashing.flow_name(flow, flow, 5, new_lines)] = old[place], port % 2
+        old[born][place] = name | 1 << 16 | 3
+        wanted[hashing.flow_name(flow, flow, 5, new_lines)] = old[born][place], born
 
     assert copy_flows(old, new) == 0
     assert copy_flows(old, new) == 0  # once more finds them there
 
-    found = {at: word for at, word in enumerate(new) if word and at % LINE}
-    assert len(found) == len(wanted)
+    assert sum(bool(word) for word in new[0] if word >> 16) + sum(map(bool, new[1])) == len(wanted)
     for (line, _), (word, born) in wanted.items():
-        places = range(line * LINE + (FIRST_BORN if born else 1), line * LINE + (LINE if born else FIRST_BORN))
-        assert word in [new[place] for place in places]
-        assert not born or new[line * LINE] >> 8  # or nobody would look
+        assert word in new[born][line * LINE + (not born) : (line + 1) * LINE]
+        assert not born or new[0][line * LINE] >> 8  # or nobody would look
 
 
 def test_flows_that_find_no_place_are_counted() -> None:
-    old, new = [0] * ((1 << 14) * LINE), [0] * ((1 << 13) * LINE)
+    old, new = empty(1 << 14), empty(1 << 13)
     for line in (0, 1):  # both become line 0
-        for place in range(1, FIRST_BORN):
-            old[line * LINE + place] = (line * 100 + place) << 44 | line << 43 | 1 << 16 | 3
+        for place in range(1, LINE):
+            old[0][line * LINE + place] = (line * 100 + place) << 44 | line << 43 | 1 << 16 | 3
     assert copy_flows(old, new) == 7

@@ -93,9 +93,10 @@ class Plane:
     def _look(self) -> Look:
         if isinstance(self.plane, Fake):
             return self.plane.sweep(self.services)
-        look, flows = look_for(self.services, self.tables(), self.clock), self.plane.kernel.flows
-        for place in look.take(flows.tolist()):
-            flows[place] = 0
+        look = look_for(self.services, self.tables(), self.clock)
+        for flows in (self.plane.kernel.learned, self.plane.kernel.born):
+            for place in look.take(flows.tolist()):
+                flows[place] = 0
         return look
 
     def steer(self, port: int, opens: bool) -> str | None:

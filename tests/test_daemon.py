@@ -13,10 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.rig.net import QUICKSTART
-from tools.lab.net import VIP4, VIP6, Lab, address
+from tools.lab.net import VIP4, VIP6, address
 from tools.lab.stand import Stand, read_report, wait_for
 from xdplb import state
 from xdplb.dataplane import loader, syscall
@@ -208,25 +206,6 @@ def test_hangup_is_told_and_changes_nothing(running: Stand) -> None:
     running.daemon.send_signal(signal.SIGHUP)
     wait_for(lambda: "SIGHUP: the file is read at a start only" in running.log.read_text(), "the line", 3)
     assert ask(running, 20)[1] == 0
-
-
-@pytest.mark.root
-def test_a_nic_that_vanishes_is_told_and_one_that_is_made_anew_ends_the_daemon(tmp_path: Path) -> None:
-    """Whoever supervises it starts it again, and that takes the new one."""
-    with Lab(f"test-nic-{os.getpid()}", backends=1) as own:
-        alone = Stand(own, tmp_path / "daemon.log")
-        alone.start_daemon(QUICKSTART)
-        with own.inside("lb"):
-            subprocess.run(["ip", "link", "del", "eth0"], check=True)
-        wait_for(lambda: alone.client.status()["reconcile"]["error"], "the error", 8)
-        assert "has vanished" in alone.client.status()["interface"]["error"]
-
-        with own.inside("lb"):
-            subprocess.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0"], check=True)
-
-        assert alone.daemon is not None
-        assert alone.daemon.wait(8) == 1
-        assert "eth0 was removed and made anew; start the daemon again" in alone.log.read_text()
 
 
 def reason(stand: Stand, name: str) -> str:

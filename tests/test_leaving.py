@@ -44,6 +44,7 @@ def test_flows_are_gone_when_no_slot_is_its_own_or_moving_and_none_is_remembered
     assert not flows(Counted({ONE.identity: 1})).gone(ONE.identity)
     assert not flows(Counted()).gone(ONE.identity)
     assert flows(Counted()).gone(THREE.identity)
+    assert not Flows(Counted(), flows(Counted()).slots).gone(ONE.identity)
 
 
 def test_a_removal_is_over_at_its_deadline_or_when_the_flows_are_gone() -> None:

@@ -28,13 +28,13 @@ from xdplb.reconcile import needed
 from xdplb.sweeper import Sweeper
 from xdplb.tables import MOVED, PutSlots, slot_parts, slot_word
 
-_LINE, _LEARNED = 16, CONSTANTS["LEARNED_IN_LINE"]
+_LINE, _LEARNED = 8, CONSTANTS["LEARNED_IN_LINE"]
 
 
 def _fill(forwarding: Forwarding, flows: int) -> None:
     """Remember so many flows, each for a backend that is not its slot's."""
     kernel, draw = forwarding.kernel, Random(1)
-    tables, words = kernel.tables(), kernel.flows
+    tables, words = kernel.tables(), kernel.learned
     size = max(row.ring_size for row in tables.services.values())
     (offset,) = {row.ring_offset for row in tables.services.values() if row.ring_size}
     ring = tables.slots[offset : offset + size]

@@ -30,10 +30,10 @@ STATUS = {
     "start",
     "warnings",
 }
-STATUS |= {"guard", "flows"}
+STATUS |= {"guard", "unconfirmed", "flows"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
-INTERFACE |= {"compiled", "map_bytes", "layout", "code"}
+INTERFACE |= {"compiled", "map_bytes", "layout", "code", "up", "carrier"}
 
 
 def request(stand: Stand, method: str, path: str, body: str | None = None) -> tuple[int, Any]:

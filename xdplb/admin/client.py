@@ -37,6 +37,10 @@ class Client:
         """Return the status document. Raises DaemonError."""
         return self._ask("GET", "/v1/status")
 
+    def confirm(self) -> dict[str, Any]:
+        """Have what `run --confirm` attached stay. Raises DaemonError when it is too late."""
+        return self._ask("POST", "/v1/confirm")
+
     def add_backend(
         self, service: str, address: str, name: str | None, weight: int, plan: bool = False
     ) -> dict[str, Any]:

@@ -56,14 +56,15 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app = web.Application(middlewares=[_errors])
     app[_DAEMON] = daemon
     app.router.add_get("/v1/status", _status)
+    app.router.add_post("/v1/confirm", _confirm)
     app.router.add_post("/v1/services/{service}/backends", _add)
     app.router.add_delete("/v1/backends/{backend}", _remove)
     app.router.add_get("/v1/backends/{backend}", _departure)
     app.router.add_put("/v1/backends/{backend}/weight", _weigh)
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
-    app.router.add_post("/v1/plan", _plan)
     app.router.add_delete("/v1/flows", _clear_flows)
+    app.router.add_post("/v1/plan", _plan)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -90,6 +91,10 @@ def _answer(document: Any, status: int = 200) -> web.Response:
 
 async def _status(request: web.Request) -> web.Response:
     return _answer(await request.app[_DAEMON].status())
+
+
+async def _confirm(request: web.Request) -> web.Response:
+    return _answer({"confirmed": await request.app[_DAEMON].confirm()})
 
 
 async def _add(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from xdplb.errors import XdplbError
 
 _COMMANDS = {
     "run": "xdplb.cli.run:run",
+    "confirm": "xdplb.cli.confirm:confirm",
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
     "top": "xdplb.cli.top:top",

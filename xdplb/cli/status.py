@@ -67,6 +67,10 @@ def _head(document: dict[str, Any]) -> list[str]:
         lines.append(f"flows remembered: {flows['remembered']:,}, room for {flows['room']:,}")
     if last["error"]:
         lines.append(click.style(f"error: {last['error']}", fg="red"))
+    if trial := document["unconfirmed"]:
+        text = f"unconfirmed: {trial['then']} in {trial['left_s']:.0f} s unless `xdplb confirm`"
+        lines.append(click.style(text, fg="yellow", bold=True))
+        lines += [click.style(f"self-test: {failure}", fg="yellow") for failure in trial["failures"]]
     lines += [click.style(f"warning: {text}", fg="yellow") for text in document["warnings"]]
     if document["config"]["changes"]:
         lines.append("changed since the file: " + "; ".join(document["config"]["changes"]))
@@ -76,6 +80,8 @@ def _head(document: dict[str, Any]) -> list[str]:
 def _interface(nic: dict[str, Any]) -> str:
     if "error" in nic:
         return f"{nic['name']}: {nic['error']}"
+    if nic["program_id"] is None:
+        return f"{nic['name']}: no program is attached, driver {nic['driver']}, MTU {nic['mtu']}"
     program = f"program {nic['program_id']}, link {nic['link_id']}"
     return f"{nic['name']}: XDP {nic['mode']} mode, {program}, driver {nic['driver']}, MTU {nic['mtu']}"
 
