@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.rig.net import QUICKSTART
 from tools.lab.net import VIP4, VIP6, address
 from tools.lab.stand import Stand, read_report, wait_for

@@ -97,7 +97,6 @@ class Daemon:
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
-        self.flow_counts: FlowCounts = self.sweeper
         self._sweeping: asyncio.Task[None] | None = None
         self.upkeep = Upkeep(self.network, self.forwarding)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
