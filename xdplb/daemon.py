@@ -291,6 +291,7 @@ class Daemon:
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         if changes:
             self._slots = None
+        self.flows_counted()  # where nothing is learned, nobody will be counted
         return entries_written(changes)
 
     def _swept(self) -> None:
@@ -366,7 +367,7 @@ class Daemon:
         return self._slots
 
     def flows_counted(self) -> None:
-        """Look whether removals are over: to be called when the remembered flows have been counted anew."""
+        """Look whether removals are over, now that slots or remembered flows are others."""
         if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
             self._wake.set()
 
