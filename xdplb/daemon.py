@@ -493,7 +493,7 @@ class Daemon:
 
     def _flows_document(self) -> dict[str, Any]:
         kernel = self.forwarding.kernel
-        room = kernel.spec.capacity.flows * CONSTANTS["LEARNED_IN_LINE"]
+        room = kernel.spec.capacity.flows * CONSTANTS["FLOWS_IN_LINE"]
         return {"remembered": sum(self.sweeper.counts().values()), "room": room, "format": CONSTANTS["FLOWS_FORMAT"]}
 
     def _trial_document(self) -> dict[str, Any] | None:
