@@ -29,7 +29,7 @@ from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
-from xdplb.sweep import Clock
+from xdplb.sweep import Clock, backends_named
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
 from xdplb.transitions import Transitions
 from xdplb.trial import Trial
@@ -124,6 +124,8 @@ class Forwarding:
             self._transplant(old, self._kernel)
         elif old:
             old.close()
+        words = (self._kernel.learned, self._kernel.born)
+        self.held = backends_named(words) - (self._carried or self._kernel.tables()).backends.keys()
         return self._kernel.pinned.adopted
 
     def _open_old(self, spec: Spec, forget: bool) -> Kernel | None:
@@ -271,8 +273,7 @@ class Forwarding:
         try:
             changes = await self._changes(services, self.kernel, self._ended(), rings)
         except NoRoom as reason:
-            log.info("making new tables: %s", reason)
-            await self.become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
+            await self._grow(str(reason), services)
             rings = {}
             changes = await self._changes(services, self.kernel, {}, rings)
         self._apply(changes)
@@ -282,6 +283,20 @@ class Forwarding:
         kept = self.kernel.spec
         await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
         return changes
+
+    async def _grow(self, reason: str, services: Sequence[DesiredService]) -> None:
+        """Go on in larger tables, or such with another seed; in still larger ones, when the old ones do not fit in."""
+        spec = await asyncio.to_thread(_roomier, self.kernel.spec, services)
+        for _ in range(SEEDS):
+            log.info("making new tables: %s", reason)
+            if spec == self.kernel.spec:
+                spec = _doubled(spec)
+            try:
+                await self.become(spec, services)
+                return
+            except NoRoom as again:
+                reason, spec = str(again), _doubled(spec)
+        raise KernelError(f"no tables are large enough: {reason}")
 
     def _ended(self) -> dict[int, Ended]:
         """Return which slots may go on to their next state now."""
@@ -338,14 +353,7 @@ class Forwarding:
         other_tables = new.pinned.folder != old.pinned.folder
         prefixes = None
         if other_tables:  # full before the first packet sees them
-            self._rings = {}
-            if self.lists:
-                prefixes = _table_of(new)
-                await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
-            self._transplant(old, new)
-            new.apply(await self._changes(services, new))
-            self._copy_flows(old, new)
-            self._carried = None
+            prefixes = await self._fill(new, old, services)
         attached = self.attached()
         if attached:
             for name, index in self.present().items():
@@ -360,9 +368,31 @@ class Forwarding:
         self._tidy()
         log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
 
+    async def _fill(self, new: Kernel, old: Kernel, services: Sequence[DesiredService]) -> Prefixes | None:
+        """Write new tables; return the guard's. Raises NoRoom and `Full`, and then everything is as before."""
+        carried, self._rings = self._carried, {}
+        try:
+            prefixes = _table_of(new) if self.lists else None
+            if prefixes and self.lists:
+                await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
+            self._transplant(old, new)
+            new.apply(await self._changes(services, new))
+        except BaseException:
+            self._carried = carried
+            new.close()
+            raise
+        self._copy_flows(old, new)
+        self._carried = None
+        return prefixes
+
 
 def _table_of(kernel: Kernel) -> Prefixes:
     return Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans"))
+
+
+def _doubled(spec: Spec) -> Spec:
+    room = spec.capacity
+    return replace(spec, capacity=replace(room, slots=2 * room.slots, backends=2 * room.backends))
 
 
 def _name_of(program_id: int) -> str:
