@@ -372,8 +372,9 @@ class Forwarding:
         """Write new tables; return the guard's. Raises NoRoom and `Full`, and then everything is as before."""
         carried, self._rings = self._carried, {}
         try:
-            prefixes = _table_of(new) if self.lists else None
-            if prefixes and self.lists:
+            prefixes = None
+            if self.lists:
+                prefixes = _table_of(new)
                 await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
             self._transplant(old, new)
             new.apply(await self._changes(services, new))
