@@ -296,8 +296,9 @@ class Daemon:
 
     def _swept(self) -> None:
         """See which slots may go on: their learn window is over, or no flow is remembered for them."""
-        end = self.forwarding.transitions.next_end()
-        if self.forwarding.settled_slots or (end is not None and end <= time.monotonic()):
+        transitions = self.forwarding.transitions
+        end = transitions.next_end()
+        if transitions.without_flows or (end is not None and end <= time.monotonic()):
             self._wake.set()
         self.flows_counted()
 

@@ -30,7 +30,7 @@ from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
 from xdplb.sweep import Clock, backends_named
-from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
+from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 from xdplb.transitions import Transitions
 from xdplb.trial import Trial
 
@@ -55,10 +55,6 @@ class Forwarding:
         self._rings: Rings = {}  # as they lie in the kernel
         self.services: Sequence[DesiredService] = ()  # as they were last written
         self.transitions = Transitions()
-        self.settled_slots: Mapping[int, set[int]] = {}  # moved ones, by service, that no flow is remembered for
-        self.generation = 0  # of the slots: what was found out about older ones may not be true any more
-        self.remembers = True  # there may be words in `flows`
-        self.held: set[int] = set()  # indexes of backends that are gone, but flows may still be remembered for them
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
         self.trial: Trial | None = None  # what is attached may have to be taken back
@@ -125,7 +121,7 @@ class Forwarding:
         elif old:
             old.close()
         words = (self._kernel.learned, self._kernel.born)
-        self.held = backends_named(words) - (self._carried or self._kernel.tables()).backends.keys()
+        self.transitions.held = backends_named(words) - (self._carried or self._kernel.tables()).backends.keys()
         return self._kernel.pinned.adopted
 
     def _open_old(self, spec: Spec, forget: bool) -> Kernel | None:
@@ -271,14 +267,14 @@ class Forwarding:
         await self.become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
         rings, self._rings = self._rings, {}  # given back when all went well
         try:
-            changes = await self._changes(services, self.kernel, self._ended(), rings)
+            changes = await self._changes(services, self.kernel, self.transitions.ended(time.monotonic()), rings)
         except NoRoom as reason:
             await self._grow(str(reason), services)
             rings = {}
             changes = await self._changes(services, self.kernel, {}, rings)
         self._apply(changes)
         self._rings, self._carried = rings, None
-        self._note(changes, services)
+        self.transitions.note(changes, services, time.monotonic())
         self.services = services
         kept = self.kernel.spec
         await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
@@ -298,27 +294,9 @@ class Forwarding:
                 reason, spec = str(again), _doubled(spec)
         raise KernelError(f"no tables are large enough: {reason}")
 
-    def _ended(self) -> dict[int, Ended]:
-        """Return which slots may go on to their next state now."""
-        learned, without = self.transitions.learned(time.monotonic()), self.settled_slots
-        nothing: set[int] = set()
-        return {s: Ended(learned.get(s, nothing), without.get(s, nothing)) for s in learned.keys() | without.keys()}
-
-    def _note(self, changes: Sequence[Change], services: Sequence[DesiredService]) -> None:
-        """Take up which slots are in which state now."""
-        if any(isinstance(change, PutSlots) for change in changes):
-            windows = {service.identity: service.learn_window_s for service in services}
-            self.transitions.note(changes, windows, time.monotonic())
-            self.generation += 1
-            self.settled_slots = {}
-            self.remembers |= not self.transitions.settled
-
     def adopt_transitions(self, services: Sequence[DesiredService]) -> None:
         """Take over slots that are not settled, as they lie in the tables."""
-        windows = {service.identity: service.learn_window_s for service in services}
-        self.transitions.adopt(self.kernel.tables(), windows, time.monotonic())
-        self.generation += 1
-        self.settled_slots = {}
+        self.transitions.adopt(self.kernel.tables(), services, time.monotonic())
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Apply; the totals of backends that go are carried on after their last packet and before they go."""
@@ -329,8 +307,6 @@ class Forwarding:
             identities = [rows[change.index].identity for change in going]
             self.carry(({identity: traffic[identity] for identity in identities}, {}))
         self.kernel.apply(going)
-        if self.remembers:
-            self.held.update(change.index for change in going)
 
     async def _changes(
         self,
@@ -340,7 +316,7 @@ class Forwarding:
         rings: Rings | None = None,
     ) -> list[Change]:
         """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
-        spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.held))
+        spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.transitions.held))
         return only_real(await asyncio.to_thread(reconcile, services, tables, spec.capacity, spec.seed, ended, rings))
 
     async def become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
