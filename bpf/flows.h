@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* flows.h - the tables of flows that a change of their slot would otherwise move: find, keep, forget.
+/* flows.h - the table of flows that a change of their slot would otherwise move: find, keep, forget.
  *
  * Only slots that are not settled have any. Flows that were there before the change are *learned* from their packets,
- * flows that began after it are *born* by a SYN. Each kind has a table of its own, so that a flood of SYNs can only push
- * out newborns, which it would not know from itself. No lock: of two CPUs that write to one place at once, one is forgotten.
+ * flows that began after it are *born* by a SYN. They lie together, so that a packet costs one cache line; but a flood of
+ * SYNs can push out only newborns, which it would not know from itself, and a flood of other packets leaves newborns
+ * their places. No lock: of two CPUs that write to one place at once, one is forgotten.
  */
 #pragma once
 
@@ -11,38 +12,21 @@
 #include "transport.h"
 
 #define FLOW_NAME (~0ULL << FLOW_NAME_SHIFT)
+#define FLOW_NAME_BITS ((1ULL << (44 - FLOW_NAME_SHIFT)) - 1)
+#define FLOW_BORN (1ULL << FLOW_BORN_SHIFT)
 #define FLOW_BACKEND 0xffff /* flows of backends beyond are not remembered */
 
-/* What is known of the packet's flow: its name, its line in both tables, its words there (0: none) and their places. */
+/* What is known of the packet's flow: its name, its line, its word there (0: none) and its place. */
 struct memory {
 	__u64 name;
-	__u32 number; /* of its lines */
-	struct flows *old;
-	struct flows *young; /* 0: nobody has looked, since there is nothing */
-	__u64 learned;
-	__u64 born;
-	__u64 learned_at;
-	__u64 born_at;
+	struct flows *line;
+	__u64 found;
+	__u64 at;
 };
-
-/* The flow's word in a line, and its place. Without branches: see choose(). */
-static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u64 *at)
-{
-	__u64 found = 0;
-
-#pragma unroll
-	for (int i = 0; i < FLOWS_IN_LINE; i++) {
-		__u64 flow = line->flow[i];
-		__u64 same = is_negative((__s64)((flow ^ name) >> FLOW_NAME_SHIFT) - 1);
-
-		found |= flow * same;
-		*at |= i * same;
-	}
-	return found;
-}
 
 /* As `flow_name` in xdplb/hashing.py. With affinity, the client's hash picks the slot, but its flows have names of their
  * own. A name says to which part of the ring a flow belongs, and holds enough of the line's number for a larger table.
+ * Without branches: see choose().
  */
 static __always_inline bool remember(const struct packet *p, struct memory *m)
 {
@@ -51,24 +35,27 @@ static __always_inline bool remember(const struct packet *p, struct memory *m)
 	if (USE_CLIENT && p->service->flags & SERVICE_CLIENT)
 		hash = hash_flow(p);
 	__u64 upper = mix(hash, p->service->identity) >> 32;
+	__u32 number = upper * FLOWS >> 32;
 
-	m->number = upper * FLOWS >> 32;
-	m->name = (p->hash >> 44 << 44 | (upper & 0x7ffff) << FLOW_NAME_SHIFT) & FLOW_NAME;
-	m->old = learned.lookup(&m->number);
-	if (!m->old)
+	m->name = p->hash >> 44 << 44 | (upper & FLOW_NAME_BITS) << FLOW_NAME_SHIFT;
+	m->line = flows.lookup(&number);
+	if (!m->line)
 		return false;
-	m->learned = find_flow(m->old, m->name, &m->learned_at);
-	if (m->old->next & ANY_BORN)
-		m->young = born.lookup(&m->number);
-	if (m->young)
-		m->born = find_flow(m->young, m->name, &m->born_at);
+#pragma unroll
+	for (int i = 0; i < FLOWS_IN_LINE; i++) {
+		__u64 flow = m->line->flow[i];
+		__u64 same = is_negative((__s64)((flow ^ m->name) >> FLOW_NAME_SHIFT) - 1);
+
+		m->found |= flow * same;
+		m->at |= i * same;
+	}
 	return true;
 }
 
 #define TCP_FIN 0x01
 #define TCP_RST 0x04
 
-/* The lower half of a word: closing or not, and the time, which the daemon tells and a BPF program would pay for. A flow
+/* The lower part of a word: closing or not, and the time, which the daemon tells and a BPF program would pay for. A flow
  * that is closing stays so: what comes after a FIN are acknowledgements.
  */
 static __always_inline __u64 stamp(const struct packet *p, __u64 word, __u64 backend)
@@ -81,73 +68,71 @@ static __always_inline __u64 stamp(const struct packet *p, __u64 word, __u64 bac
 	return closing << FLOW_CLOSING_SHIFT | time << FLOW_STAMP_SHIFT | backend;
 }
 
-/* A place for another flow: a free one, or the one after the last that was taken. */
-static __always_inline __u64 find_place(struct flows *line)
+static __always_inline __u64 is_born(__u64 flow)
 {
-	__u64 next = line->next, place = next & 0xff;
+	return flow >> FLOW_BORN_SHIFT & 1;
+}
+
+/* A place for another flow, seen from behind the last one that was taken: a free one; else a newborn's; but learned ones
+ * make room for each other when there are as many as may be.
+ */
+static __always_inline __u64 find_place(struct flows *line, __u64 born)
+{
+	__u64 next = line->next, learned = 0, place = FLOWS_IN_LINE;
+	__s64 least = 64; /* that is nobody's rank */
 
 #pragma unroll
 	for (int i = 0; i < FLOWS_IN_LINE; i++) {
 		__u64 flow = line->flow[i];
 
-		place = choose(is_negative(flow | -flow), place, i);
+		learned += is_negative(-(__s64)(flow >> 1)) * (1 - is_born(flow));
 	}
-	line->next = (next & ~0xffULL) | (place + 1 < FLOWS_IN_LINE ? place + 1 : 0);
+	__u64 full = (1 - born) * is_negative(MOST_LEARNED - 1 - (__s64)learned);
+#pragma unroll
+	for (int i = 0; i < FLOWS_IN_LINE; i++) {
+		__u64 flow = line->flow[i], used = is_negative(-(__s64)(flow >> 1));
+		__s64 far = i - (__s64)next;
+
+		far += FLOWS_IN_LINE * is_negative(far);
+		/* Who may go: newborns, or if there are too many, learned ones; and free places, then not. */
+		__u64 may = choose(full, used * (1 - is_born(flow)), 1 - used * (1 - is_born(flow)));
+		__s64 rank = choose(may, far + 16 * used, 128);
+		__u64 lower = is_negative(rank - least);
+
+		least = choose(lower, rank, least);
+		place = choose(lower, i, place);
+	}
+	line->next = place + 1 < FLOWS_IN_LINE ? place + 1 : 0;
 	return place;
 }
 
-static __always_inline void put_flow(struct flows *line, __u64 at, __u64 word)
+static __always_inline void put_flow(struct memory *m, __u64 word)
 {
-	if (at < FLOWS_IN_LINE)
-		line->flow[at] = word;
+	if (m->at < FLOWS_IN_LINE)
+		m->line->flow[m->at] = word;
 }
 
-static __always_inline void learn(const struct packet *p, struct memory *m, __u64 backend)
+/* Remember a flow's backend. */
+static __always_inline void keep(const struct packet *p, struct memory *m, __u64 backend, __u64 born)
 {
 	if (backend > FLOW_BACKEND)
 		return;
-	if (!m->learned)
-		m->learned_at = find_place(m->old);
-	put_flow(m->old, m->learned_at, m->name | stamp(p, m->learned, backend));
+	if (!m->found)
+		m->at = find_place(m->line, born);
+	put_flow(m, m->name | born << FLOW_BORN_SHIFT | stamp(p, 0, backend));
 }
 
-static __always_inline void bear(const struct packet *p, struct memory *m, __u64 backend)
+static __always_inline void forget(struct memory *m)
 {
-	if (backend > FLOW_BACKEND)
-		return;
-	if (!m->young)
-		m->young = born.lookup(&m->number);
-	if (!m->young)
-		return;
-	if (!m->born)
-		m->born_at = find_place(m->young);
-	put_flow(m->young, m->born_at, m->name | stamp(p, 0, backend));
-	if (!(m->old->next & ANY_BORN))
-		m->old->next |= ANY_BORN;
-}
-
-static __always_inline void forget_learned(struct memory *m)
-{
-	if (m->learned)
-		put_flow(m->old, m->learned_at, 0);
-}
-
-static __always_inline void forget_born(struct memory *m)
-{
-	if (m->born && m->young)
-		put_flow(m->young, m->born_at, 0);
+	if (m->found)
+		put_flow(m, 0);
 }
 
 /* Note that a remembered flow is alive: seldom a store, since the time is coarse. */
 static __always_inline void note_alive(const struct packet *p, struct memory *m)
 {
-	__u64 word = m->born ? m->born : m->learned;
-	__u64 now = (word & FLOW_NAME) | stamp(p, word, word & FLOW_BACKEND);
+	__u64 now = (m->found & (FLOW_NAME | FLOW_BORN)) | stamp(p, m->found, m->found & FLOW_BACKEND);
 
-	if (now == word)
-		return;
-	if (!m->born)
-		put_flow(m->old, m->learned_at, now);
-	else if (m->young)
-		put_flow(m->young, m->born_at, now);
+	if (now != m->found)
+		put_flow(m, now);
 }

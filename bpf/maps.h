@@ -114,20 +114,20 @@ struct limit {
 };
 
 /* Flows of slots that are not settled, and the backends that they were given, a cache line of them: see flows.h. A flow's
- * word, from its upper end: 20 bits of the hash that picked its slot, 19 that tell it from others in the line, 1 that says
- * that it is closing, 8 of the time when it was seen last (`stamps`), 16 of the backend's index. 0: free.
+ * word, from its upper end: 20 bits of the hash that picked its slot, 18 that tell it from others in the line, 1 that says
+ * that it was born after its slot's change (else it is older and was learned), 1 that says that it is closing, 8 of the time
+ * when it was seen last (`stamps`), 16 of the backend's index. 0: free.
  */
 #define FLOWS_FORMAT 1 /* another one for another meaning: then flows are not carried over to a new version */
 #define FLOWS_IN_LINE 7
-#define FLOW_NAME_SHIFT 25
+#define MOST_LEARNED 5 /* of them; the others are for those that are born */
+#define FLOW_NAME_SHIFT 26
+#define FLOW_BORN_SHIFT 25
 #define FLOW_CLOSING_SHIFT 24
 #define FLOW_STAMP_SHIFT 16
 
-/* In `next` of a line of `learned`: the line of the same number of `born` may have some. */
-#define ANY_BORN 256
-
 struct flows {
-	__u64 next; /* lowest byte: where the next flow goes when no place is free */
+	__u64 next; /* where a look for a place begins: behind the one that was taken last */
 	__u64 flow[FLOWS_IN_LINE];
 };
 
@@ -197,9 +197,7 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/b
 BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("array", __u32, struct flows, learned, FLOWS, PIN_DIR "/learned",
-		 BPF_F_MMAPABLE); /* older than their slot's change */
-BPF_TABLE_PINNED("array", __u32, struct flows, born, FLOWS, PIN_DIR "/born", BPF_F_MMAPABLE); /* younger */
+BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, __u64, stamps, 1, PIN_DIR "/stamps",
 		 BPF_F_MMAPABLE); /* for flows, by the daemon:
 	the lowest byte for those that are open, the next one for those that are closing */

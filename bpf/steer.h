@@ -22,7 +22,7 @@ static __always_inline bool is_up(__u32 index)
  * Moving: it changed its backend less than a learn window ago. A new flow (SYN) goes to the new one, and that is
  * remembered; any other packet where its flow is remembered, or else where the slot's flows went before, which is
  * remembered, too. Moved: by now every older flow that lives has been learned, so one that is not remembered is new. A
- * backend that is down counts for nothing. What is said by ICMP, anybody may have said: nothing is kept of it.
+ * backend that is down counts for nothing, but is not forgotten: it may come back. What is said by ICMP, anybody may have said: nothing is kept of it.
  * (xdplb/transitions.py says when a slot goes on to the next state.)
  */
 static __always_inline __u32 keep_flow(const struct packet *p, __u32 slot, __u32 before)
@@ -34,24 +34,21 @@ static __always_inline __u32 keep_flow(const struct packet *p, __u32 slot, __u32
 	if (!remember(p, &m))
 		return index;
 	if (opens(p) && tells) {
-		forget_learned(&m);
 		if (moving && index)
-			bear(p, &m, index);
+			keep(p, &m, index, 1);
 		else
-			forget_born(&m);
+			forget(&m);
 		return index;
 	}
-	__u64 found = m.born ? m.born : m.learned;
-
-	if (found && is_up(found & FLOW_BACKEND)) {
+	if (m.found && is_up(m.found & FLOW_BACKEND)) {
 		if (tells)
 			note_alive(p, &m);
-		return found & FLOW_BACKEND;
+		return m.found & FLOW_BACKEND;
 	}
 	if (!moving || !is_up(before))
 		return index;
-	if (tells)
-		learn(p, &m, before);
+	if (tells && !m.found)
+		keep(p, &m, before, 0);
 	return before;
 }
 

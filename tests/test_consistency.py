@@ -94,9 +94,9 @@ class Plane:
         if isinstance(self.plane, Fake):
             return self.plane.sweep(self.services)
         look = look_for(self.services, self.tables(), self.clock)
-        for flows in (self.plane.kernel.learned, self.plane.kernel.born):
-            for place in look.take(flows.tolist()):
-                flows[place] = 0
+        flows = self.plane.kernel.flows
+        for place in look.take(flows.tolist()):
+            flows[place] = 0
         return look
 
     def steer(self, port: int, opens: bool) -> str | None:
@@ -177,8 +177,7 @@ def play(planes: list[Plane], seed: int, steps: int) -> Iterator[tuple[list[str 
 def assert_cold_is_warm(plane: Plane, services: tuple[DesiredService, ...], now: float) -> None:
     """When every flow has ended and all windows are over, nothing is left of what happened."""
     if isinstance(plane.plane, Fake):
-        plane.plane.born.clear()
-        plane.plane.learned.clear()
+        plane.plane.flows.clear()
     else:
         plane.plane.forget()
     plane.sweep(now + 1000.0)

@@ -43,19 +43,21 @@ def flows_of(fake: Fake) -> dict[str, int]:
 
 
 def test_all_flows_of_moving_slots_are_kept_and_counted(fake: Fake) -> None:
-    remembered = len(fake.born), len(fake.learned)
-    assert all(remembered)
+    born = sum(word >> 25 & 1 for word in fake.flows.values())
+    learned = len(fake.flows) - born
+    assert born
+    assert learned
 
-    assert flows_of(fake) == {BACKENDS4[0].name: remembered[1], BACKENDS4[1].name: remembered[0]}
-    assert (len(fake.born), len(fake.learned)) == remembered
+    assert flows_of(fake) == {BACKENDS4[0].name: learned, BACKENDS4[1].name: born}
+    assert len(fake.flows) == born + learned
 
 
 def test_moved_slots_keep_only_what_lives_elsewhere_and_settle_without(fake: Fake) -> None:
-    learned = len(fake.learned)
+    learned = sum(not word >> 25 & 1 for word in fake.flows.values())
     move_on(fake, Ended(windows=range(64)))
 
     assert flows_of(fake) == {BACKENDS4[0].name: learned}
-    assert fake.born == {}
+    assert len(fake.flows) == learned
     look = fake.sweep(TWO)
     without = look.without_flows()[TWO[0].identity]
     moved = {slot for slot, word in enumerate(fake.slots) if slot_parts(word)[2] == MOVED}
@@ -64,7 +66,7 @@ def test_moved_slots_keep_only_what_lives_elsewhere_and_settle_without(fake: Fak
 
     move_on(fake, Ended(flows=without))
     assert {slot for slot, word in enumerate(fake.slots) if slot_parts(word)[2] == MOVED} == moved - without
-    fake.learned.clear()
+    fake.flows.clear()
     assert fake.sweep(TWO).without_flows() == {TWO[0].identity: moved - without}
 
 
@@ -72,14 +74,14 @@ def test_flows_of_settled_slots_and_of_nobody_are_freed(fake: Fake) -> None:
     move_on(fake, Ended(windows=range(64)))
     move_on(fake, Ended(flows=range(64)))
     assert flows_of(fake) == {}
-    assert fake.learned == {}
+    assert fake.flows == {}
 
 
 def test_flows_of_a_backend_that_is_gone_are_freed(fake: Fake) -> None:
     gone = next(index for index, row in fake.backends.items() if row.identity == TWO[0].backends[0].identity)
     services = (replace(TWO[0], backends=TWO[0].backends[1:]),)
     look = look_for(services, fake.tables(), fake.clock)
-    words = list(fake.learned.values())
+    words = [word for word in fake.flows.values() if not word >> 25 & 1]
     assert {word & 0xFFFF for word in words} == {gone}
     assert look.take(words) == list(range(len(words)))
 

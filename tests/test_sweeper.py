@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from xdplb.desired import DesiredService
 from xdplb.forwarding import Forwarding
 from xdplb.model import Mode
 from xdplb.net import interface_index
+from xdplb.reconcile import reconcile
 from xdplb.sweeper import Sweeper
 
 WINDOW_S = 0.05
@@ -64,7 +66,7 @@ def send(forwarding: Forwarding, ports: range, flags: str) -> dict[int, str]:
 
 def words_of(forwarding: Forwarding) -> set[int]:
     """Everything that is remembered."""
-    return {*forwarding.kernel.learned.tolist(), *forwarding.kernel.born.tolist()}
+    return set(forwarding.kernel.flows.tolist())
 
 
 async def until_settled(forwarding: Forwarding, sweeper: Sweeper, services: tuple[DesiredService, ...]) -> int:
@@ -146,9 +148,12 @@ def test_a_change_in_the_middle_of_a_pass_ends_it(lab: Lab, place: loader.Place,
         await forwarding.write(one, SPEC)
         await forwarding.write(two, SPEC)
         send(forwarding, range(1000, 1200), "A")
+        changes = reconcile(one, forwarding.kernel.tables(), SPEC.capacity, SPEC.seed)
         sweeping = asyncio.create_task(sweeper.sweep())
-        await asyncio.sleep(0)
-        await forwarding.write(one, SPEC)
+        await asyncio.sleep(0)  # the first piece
+        assert not sweeping.done()
+        forwarding.kernel.apply(changes)
+        forwarding.transitions.note(changes, one, time.monotonic())
         assert not await sweeping
         assert sweeper.flows_left(two[0].backends[0].identity) is None
 

@@ -28,13 +28,13 @@ from xdplb.reconcile import needed
 from xdplb.sweeper import Sweeper
 from xdplb.tables import MOVED, PutSlots, slot_parts, slot_word
 
-_LINE, _LEARNED = 8, CONSTANTS["FLOWS_IN_LINE"]
+_LINE, _PLACES = 8, CONSTANTS["FLOWS_IN_LINE"]
 
 
 def _fill(forwarding: Forwarding, flows: int) -> None:
     """Remember so many flows, each for a backend that is not its slot's."""
     kernel, draw = forwarding.kernel, Random(1)
-    tables, words = kernel.tables(), kernel.learned
+    tables, words = kernel.tables(), kernel.flows
     size = max(row.ring_size for row in tables.services.values())
     (offset,) = {row.ring_offset for row in tables.services.values() if row.ring_size}
     ring = tables.slots[offset : offset + size]
@@ -44,8 +44,8 @@ def _fill(forwarding: Forwarding, flows: int) -> None:
         line = number % (len(words) // _LINE)
         upper = draw.getrandbits(20)
         backend = slot_parts(before[offset + (upper * size >> 20)])[1]
-        name = upper << 44 | draw.getrandbits(19) << CONSTANTS["FLOW_NAME_SHIFT"]
-        words[line * _LINE + 1 + number // (len(words) // _LINE) % _LEARNED] = name | 1 << 16 | backend
+        name = upper << 44 | draw.getrandbits(18) << CONSTANTS["FLOW_NAME_SHIFT"]
+        words[line * _LINE + 1 + number // (len(words) // _LINE) % _PLACES] = name | 1 << 16 | backend
 
 
 def _packets(program: str, out: Connection, stop: object) -> None:

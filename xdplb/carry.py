@@ -13,13 +13,12 @@ from xdplb.contract import CONSTANTS
 from xdplb.hashing import flow_line
 from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, Tables
 
-_LINE = 8  # words of either table
+_LINE = 1 + CONSTANTS["FLOWS_IN_LINE"]  # words
 _NAME = CONSTANTS["FLOW_NAME_SHIFT"]
-_ANY_BORN = CONSTANTS["ANY_BORN"]
 
 
 class Words(Protocol):
-    """The words of `learned` or `born`, as in memory."""
+    """The words of `flows`, as in memory."""
 
     def __len__(self) -> int: ...
 
@@ -51,17 +50,13 @@ def only_real(changes: Sequence[Change]) -> list[Change]:
     return [change for change in changes if not (isinstance(change, ClearService) and change.number < 0)]
 
 
-def copy_flows(old: tuple[Words, Words], new: tuple[Words, Words]) -> int:
-    """Copy flows (`learned`, `born`) to tables of another size; return how many found no place. May be done again."""
-    lost, lines, new_lines = 0, len(old[0]) // _LINE, len(new[0]) // _LINE
-    for born, words in enumerate(old):
-        for at in range(len(words)):
-            if at % _LINE and (word := words[at]):
-                line = flow_line(at // _LINE, lines, word, new_lines) * _LINE
-                kept = _put(new[born], line + 1, line + _LINE, word)
-                if born and kept:
-                    new[0][line] |= _ANY_BORN  # or nobody would look there
-                lost += not kept
+def copy_flows(old: Words, new: Words) -> int:
+    """Copy flows to a table of another size; return how many found no place. May be done again."""
+    lost, lines, new_lines = 0, len(old) // _LINE, len(new) // _LINE
+    for at in range(len(old)):
+        if at % _LINE and (word := old[at]):
+            line = flow_line(at // _LINE, lines, word, new_lines) * _LINE
+            lost += not _put(new, line + 1, line + _LINE, word)
     return lost
 
 

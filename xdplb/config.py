@@ -68,7 +68,7 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     mtu: int | None = None
     vlan: bool = False
     answers_per_s: int = 1000
-    max_flows: int = 1 << 19
+    max_flows: int = 1 << 17
 
 
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -313,7 +313,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         mtu=table.mtu,
         vlan=table.vlan,
         answers_per_s=int(within("balancer.answers_per_s", table.answers_per_s, 1, 1_000_000)),
-        max_flows=int(within("balancer.max_flows", table.max_flows, 50_000, 64_000_000)),
+        max_flows=int(within("balancer.max_flows", table.max_flows, 8192, 64_000_000)),
     )
 
 

@@ -494,7 +494,7 @@ class Daemon:
 
     def _flows_document(self) -> dict[str, Any]:
         kernel = self.forwarding.kernel
-        room = kernel.spec.capacity.flows * CONSTANTS["FLOWS_IN_LINE"]
+        room = kernel.spec.capacity.flows // 2
         return {"remembered": sum(self.sweeper.counts().values()), "room": room, "format": CONSTANTS["FLOWS_FORMAT"]}
 
     def _trial_document(self) -> dict[str, Any] | None:

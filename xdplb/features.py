@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from xdplb.contract import CONSTANTS
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import UNITS_PER_S
 from xdplb.model import Action, Affinity, Config, Forward, Protocol, Service
 from xdplb.tables import Capacity, Way
 
-LEAST_LINES = 1 << 13  # of `flows`: hashing.flow_line wants as many
+LEAST_LINES = 1 << 14  # of `flows`: hashing.flow_line wants as many
 LONGEST_BUFFER = 3000  # bytes of MTU that fit one page on every driver; most take up to some 3,500
 
 
@@ -46,7 +45,7 @@ def spec_for(
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}
     limits = any(service.limits for service in services)
-    flows = max(LEAST_LINES, _power_of_two(-(-balancer.max_flows // CONSTANTS["FLOWS_IN_LINE"])))
+    flows = max(LEAST_LINES, _power_of_two(2 * balancer.max_flows))
     capacity = replace(known.capacity if known else Capacity(), flows=flows)
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))

@@ -120,8 +120,8 @@ class Forwarding:
             self._transplant(old, self._kernel)
         elif old:
             old.close()
-        words = (self._kernel.learned, self._kernel.born)
-        self.transitions.held = backends_named(words) - (self._carried or self._kernel.tables()).backends.keys()
+        tables = self._carried or self._kernel.tables()
+        self.transitions.held = backends_named(self._kernel.flows) - tables.backends.keys()
         return self._kernel.pinned.adopted
 
     def _open_old(self, spec: Spec, forget: bool) -> Kernel | None:
@@ -134,7 +134,7 @@ class Forwarding:
         try:
             pinned = loader.find(self.place, current.get("layout", ""))
             if pinned:
-                flows = pinned.maps["learned"]["entries"]
+                flows = pinned.maps["flows"]["entries"]
                 return Kernel(replace(spec, capacity=replace(spec.capacity, flows=flows)), pinned)
             why = f"its flows and slots are not of format {loader.FORMAT}"
         except (XdplbError, LookupError, AttributeError, ValueError, OSError) as error:
@@ -154,7 +154,7 @@ class Forwarding:
         self._copy_flows(old, new)
 
     def _copy_flows(self, old: Kernel, new: Kernel) -> None:
-        if not new.shares_flows(old) and (lost := copy_flows((old.learned, old.born), (new.learned, new.born))):
+        if not new.shares_flows(old) and (lost := copy_flows(old.flows, new.flows)):
             log.warning("%d remembered flows found no place in the new tables", lost)
 
     async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:

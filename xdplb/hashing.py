@@ -16,6 +16,7 @@ Key: TypeAlias = tuple[int, int, int]  # of a row of `services`: both words of i
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _OTHER = 0xD6E8FEB86659FD93
+_NAME_BITS = (1 << 44 - CONSTANTS["FLOW_NAME_SHIFT"]) - 1
 
 
 def mapped(address: Address) -> bytes:
@@ -103,7 +104,7 @@ def flow_name(flow_hash: int, slot_hash: int, service: int, lines: int) -> tuple
     `slot_hash` is what picked its slot: the flow's own hash, or with affinity the client's.
     """
     upper = _mix(flow_hash, service) >> 32
-    return upper * lines >> 32, slot_hash >> 44 << 44 | (upper & 0x7FFFF) << CONSTANTS["FLOW_NAME_SHIFT"]
+    return upper * lines >> 32, slot_hash >> 44 << 44 | (upper & _NAME_BITS) << CONSTANTS["FLOW_NAME_SHIFT"]
 
 
 def flow_slot(name: int, ring_size: int) -> int:
@@ -114,10 +115,10 @@ def flow_slot(name: int, ring_size: int) -> int:
 def flow_line(line: int, lines: int, name: int, new_lines: int) -> int:
     """Return where a flow of one table lies in another of another size, from its line and its name.
 
-    Of the 32 bits that say so the line tells the upper ones and the name the lower 19. Both sizes are powers of two,
-    from 2^13 on.
+    Of the 32 bits that say so the line tells the upper ones and the name the lower 18. Both sizes are powers of two,
+    from 2^14 on.
     """
-    upper = (line << 32) // lines | (name >> CONSTANTS["FLOW_NAME_SHIFT"] & 0x7FFFF)
+    upper = (line << 32) // lines | (name >> CONSTANTS["FLOW_NAME_SHIFT"] & _NAME_BITS)
     return upper * new_lines >> 32
 
 

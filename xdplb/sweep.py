@@ -132,14 +132,14 @@ def _goes(word: int) -> int:
     return {SETTLED: _NONE_KEPT, MOVING: _ALL_KEPT}.get(state, backend)
 
 
-def count_flows(words: Sequence[int]) -> int:
+def count_flows(words: Iterable[int]) -> int:
     """Return how many of these words are flows."""
     return sum(word >= _LEAST_FLOW for word in words)
 
 
-def backends_named(tables: Iterable[Sequence[int]]) -> set[int]:
+def backends_named(words: Iterable[int]) -> set[int]:
     """Return the indexes of all backends that flows are remembered for."""
-    return {word & _BACKEND for words in tables for word in words if word >= _LEAST_FLOW}
+    return {word & _BACKEND for word in words if word >= _LEAST_FLOW}
 
 
 def look_for(services: Sequence[DesiredService], tables: Tables, clock: Clock) -> Look:

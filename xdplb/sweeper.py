@@ -71,8 +71,8 @@ class Sweeper:
             return await self._wipe(generation, held)
         assert self._clock
         look = look_for(forwarding.services, kernel.tables(), self._clock)
-        for flows, at in _pieces(kernel):
-            if _sweep_piece(flows, at, look):
+        for at in range(0, len(kernel.flows), CHUNK):
+            if _sweep_piece(kernel, at, look):
                 await asyncio.sleep(0)
                 if forwarding.transitions.generation != generation or forwarding.kernel is not kernel:
                     return False
@@ -86,8 +86,8 @@ class Sweeper:
     async def _wipe(self, generation: int, held: set[int]) -> bool:
         """Empty the table, when no slot needs it any more."""
         forwarding, kernel = self._forwarding, self._forwarding.kernel
-        for flows, at in _pieces(kernel):
-            if _wipe_piece(flows, at):
+        for at in range(0, len(kernel.flows), CHUNK):
+            if _wipe_piece(kernel, at):
                 await asyncio.sleep(0)
                 if forwarding.transitions.generation != generation or forwarding.kernel is not kernel:
                     return False
@@ -100,9 +100,9 @@ class Sweeper:
     def forget(self) -> int:
         """Forget all flows, as an operator wishes: those of slots that are not settled may break. Return how many."""
         kernel = self._forwarding.kernel
-        forgotten = sum(count_flows(flows.tolist()) for flows in (kernel.learned, kernel.born))
-        for flows, at in _pieces(kernel):
-            _wipe_piece(flows, at)
+        forgotten = count_flows(kernel.flows)
+        for at in range(0, len(kernel.flows), CHUNK):
+            _wipe_piece(kernel, at)
         self._look = None
         return forgotten
 
@@ -119,14 +119,9 @@ class Sweeper:
 # Views of a piece must be gone before anybody else has a turn: a table can only be unmapped without any.
 
 
-def _pieces(kernel: Kernel) -> list[tuple[memoryview, int]]:
-    """Return both tables, and where each piece of them begins."""
-    return [(flows, at) for flows in (kernel.learned, kernel.born) for at in range(0, len(flows), CHUNK)]
-
-
-def _sweep_piece(flows: memoryview, at: int, look: Look) -> bool:
+def _sweep_piece(kernel: Kernel, at: int, look: Look) -> bool:
     """Take a piece, free what may be forgotten; tell whether there was anything."""
-    with flows[at : at + CHUNK] as piece, piece.cast("B") as raw:
+    with kernel.flows[at : at + CHUNK] as piece, piece.cast("B") as raw:
         if raw == _FREE[: len(raw)]:
             return False
         words = piece.tolist()
@@ -136,9 +131,9 @@ def _sweep_piece(flows: memoryview, at: int, look: Look) -> bool:
         return True
 
 
-def _wipe_piece(flows: memoryview, at: int) -> bool:
+def _wipe_piece(kernel: Kernel, at: int) -> bool:
     """Empty a piece; tell whether there was anything."""
-    with flows[at : at + CHUNK].cast("B") as raw:
+    with kernel.flows[at : at + CHUNK].cast("B") as raw:
         if raw == _FREE[: len(raw)]:
             return False
         raw[:] = _FREE[: len(raw)]

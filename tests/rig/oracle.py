@@ -36,6 +36,7 @@ class Remembered(NamedTuple):
     """A flow of a slot that is not settled."""
 
     backend: int  # index
+    born: bool
     closing: bool
 
 
@@ -57,8 +58,7 @@ class Oracle:
         self.spec, self.verdict = spec, verdict
         self.devices: set[int] = set()
         self.reader = Reader(spec, self.is_vip)
-        self.born: dict[Flow, Remembered] = {}
-        self.learned: dict[Flow, Remembered] = {}
+        self.flows: dict[Flow, Remembered] = {}
         self.accounts: dict[Account, int] = {}  # what is still to be paid, in units of 64 ns
         self.answers = 0  # the same
         self.spared: Counter[str] = Counter()
@@ -217,22 +217,19 @@ class Oracle:
         index, previous, state = slot_parts(word)
         told = packet.kind is not Kind.ERROR
         if packet.opens and told:
-            self.learned.pop(flow, None)
-            self.born.pop(flow, None)
+            self.flows.pop(flow, None)
             if state == MOVING and index != NO_BACKEND:
-                self.born[flow] = Remembered(index, packet.closes)
+                self.flows[flow] = Remembered(index, True, packet.closes)
             return index
-        flows = self.born if flow in self.born else self.learned
-        kept = flows.get(flow)
+        kept = self.flows.get(flow)
         if kept and self._is_up(kept.backend):
             if told:
-                flows[flow] = Remembered(kept.backend, kept.closing or packet.closes)
+                self.flows[flow] = kept._replace(closing=kept.closing or packet.closes)
             return kept.backend
         if state != MOVING or not self._is_up(previous):
             return index
-        if told:
-            before = self.learned.get(flow)
-            self.learned[flow] = Remembered(previous, packet.closes or (before is not None and before.closing))
+        if told and kept is None:
+            self.flows[flow] = Remembered(previous, False, packet.closes)
         return previous
 
     def _is_up(self, index: int) -> bool:

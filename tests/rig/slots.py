@@ -31,8 +31,7 @@ class Model:
     slots: list[Slot]
     up: set[Backend] = field(default_factory=set)
     known: set[Backend] = field(default_factory=set)
-    born: dict[Flow, Backend] = field(default_factory=dict)
-    learned: dict[Flow, Backend] = field(default_factory=dict)
+    flows: dict[Flow, Backend] = field(default_factory=dict)
 
     def change(self, owners: Sequence[Backend | None], known: Collection[Backend], up: Collection[Backend]) -> None:
         """Take another ring, other backends, and who of them is up; time does not pass."""
@@ -53,17 +52,17 @@ class Model:
         if slot.state == "settled":
             return slot.owner
         if opens:
-            self.born.pop(flow, None)
-            self.learned.pop(flow, None)
+            self.flows.pop(flow, None)
             if slot.state == "moving" and slot.owner is not None:
-                self.born[flow] = slot.owner
+                self.flows[flow] = slot.owner
             return slot.owner
-        kept = self.born.get(flow, self.learned.get(flow))
+        kept = self.flows.get(flow)
         if kept in self.up:
             return kept
         if slot.state == "moved" or slot.previous not in self.up:
             return slot.owner
-        self.learned[flow] = slot.previous
+        if kept is None:  # of one that is down it is kept in mind where it was
+            self.flows[flow] = slot.previous
         return slot.previous
 
     def wait(self, seconds: float) -> None:
@@ -76,14 +75,13 @@ class Model:
     def sweep(self) -> None:
         """Forget what the ring says anyway and who is gone; settle slots with nothing left."""
         left = set()
-        for flows in (self.born, self.learned):
-            for flow, backend in list(flows.items()):
-                slot = self.slots[self.slot_of(flow)]
-                same = slot.state == "moved" and backend == slot.owner
-                if slot.state == "settled" or same or backend not in self.known:
-                    del flows[flow]
-                else:
-                    left.add(self.slot_of(flow))
+        for flow, backend in list(self.flows.items()):
+            slot = self.slots[self.slot_of(flow)]
+            same = slot.state == "moved" and backend == slot.owner
+            if slot.state == "settled" or same or backend not in self.known:
+                del self.flows[flow]
+            else:
+                left.add(self.slot_of(flow))
         for number, slot in enumerate(self.slots):
             if slot.state == "moved" and number not in left:
                 slot.state, slot.previous = "settled", None

@@ -88,8 +88,7 @@ class Xdp:
 
     def forget(self) -> None:
         """Begin counting at 0, with no flow, fragment or client remembered and every rate paid off."""
-        for flows in (self.kernel.learned, self.kernel.born):
-            flows.cast("B")[:] = bytes(8 * len(flows))
+        self.kernel.flows.cast("B")[:] = bytes(8 * len(self.kernel.flows))
         with self.map("clients") as fd:
             for line, _ in self.words("clients"):
                 syscall.update(fd, line.to_bytes(4, "little"), bytes(8 * WORDS["clients"]))
@@ -109,11 +108,9 @@ class Xdp:
             words = memoryview(syscall.lookup_array(fd, entries, 8 * WORDS[name])).cast("Q").tolist()
         return [(at // WORDS[name], word) for at, word in enumerate(words) if word]
 
-    def flows(self) -> list[tuple[int, bool, int]]:
-        """(line, whether it was born there, word) of every remembered flow."""
-        tables = (self.kernel.learned, self.kernel.born)
-        found = ((at, bool(born), word) for born, words in enumerate(tables) for at, word in enumerate(words.tolist()))
-        return [(at // 8, born, word) for at, born, word in found if word >> 16]
+    def flows(self) -> list[tuple[int, int]]:
+        """(line, word) of every remembered flow."""
+        return [(at // 8, word) for at, word in enumerate(self.kernel.flows.tolist()) if word >> 16]
 
     def remembered(self, name: str) -> dict[bytes, bytes]:
         """What a map remembers: `fragments`."""

@@ -43,7 +43,7 @@ MUTANTS = [
     Mutant("a backend that is down keeps flows", "steer.h", "backend && backend->up;", "backend;"),
     Mutant("a moved slot learns", "steer.h", "if (!moving || !is_up(before))", "if (!is_up(before))"),
     Mutant("a moved slot bears", "steer.h", "if (moving && index)", "if (index)"),
-    Mutant("a SYN forgets nothing", "steer.h", "\t\tforget_learned(&m);\n", ""),
+    Mutant("a SYN to a moved slot forgets nothing", "steer.h", "\t\t\tforget(&m);", "\t\t\t;"),
     Mutant("a FIN closes nothing", "flows.h", "TCP_FIN | TCP_RST", "TCP_RST"),
     Mutant("a second chance is for SYNs, too", "steer.h", "IPPROTO_TCP || opens(p))", "IPPROTO_TCP)"),
     Mutant("the middle header has the inner's length", "encap.h", "p->inner_bytes += bytes;", ""),

@@ -84,8 +84,8 @@ class Run:
 
     def _note_memory(self, steps: Sequence[Step]) -> None:
         oracle, met = self.oracle, self.tally.met
-        met["flows born"] += len(oracle.born)
-        met["flows learned"] += len(oracle.learned)
+        met["flows born"] += sum(flow.born for flow in oracle.flows.values())
+        met["flows learned"] += sum(not flow.born for flow in oracle.flows.values())
         met["fragments kept"] += len(oracle.reader.fragments)
         met["accounts kept"] += len(oracle.accounts)
         met["spared"] += sum(oracle.spared.values())
@@ -201,11 +201,7 @@ class Run:
         """Compare flows, fragments and accounts."""
         oracle, xdp = self.oracle, self.xdp
         lines = self.case.spec.capacity.flows
-        expected = Counter(
-            _remembered(flow, kept, lines, born)
-            for born, flows in ((False, oracle.learned), (True, oracle.born))
-            for flow, kept in flows.items()
-        )
+        expected = Counter(_remembered(flow, kept, lines) for flow, kept in oracle.flows.items())
         kept = Counter(xdp.flows())
         fragments = {
             b"%b%b%b%b" % (*key[:3], key[3].to_bytes(4, "little")): b"".join(port.to_bytes(2, "big") for port in ports)
@@ -244,10 +240,10 @@ class Run:
         return _compare("clients", dict(expected), dict(got))
 
 
-def _remembered(flow: Flow, kept: Remembered, lines: int, born: bool) -> tuple[int, bool, int]:
+def _remembered(flow: Flow, kept: Remembered, lines: int) -> tuple[int, int]:
     line, name = flow_name(*flow, lines)
-    low = kept.closing << CONSTANTS["FLOW_CLOSING_SHIFT"] | 1 << CONSTANTS["FLOW_STAMP_SHIFT"] | kept.backend
-    return line, born, name | low
+    born, closing = kept.born << CONSTANTS["FLOW_BORN_SHIFT"], kept.closing << CONSTANTS["FLOW_CLOSING_SHIFT"]
+    return line, name | born | closing | 1 << CONSTANTS["FLOW_STAMP_SHIFT"] | kept.backend
 
 
 def _compare(what: str, expected: Mapping[Any, object], got: Mapping[Any, object]) -> Difference | None:

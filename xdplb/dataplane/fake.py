@@ -43,8 +43,7 @@ class Fake:
         self.limits: dict[int, LimitRow] = {}
         self.networks: dict[Network, int] = {}
         self.clock = Clock()
-        self.born: dict[tuple[int, int], int] = {}  # flow, by line and name -> its word in `flows`
-        self.learned: dict[tuple[int, int], int] = {}
+        self.flows: dict[tuple[int, int], int] = {}  # by line and name, the words of `flows`; there is room for all
         self.sent: dict[int, Traffic] = {}
         self.reasons: dict[str, int] = {}
 
@@ -140,19 +139,17 @@ class Fake:
         """Follow a flow of a slot that is not settled, as `keep_flow` in bpf/steer.h does."""
         index, previous, state = slot_parts(slot)
         if opens:
-            self.learned.pop(name, None)
-            self.born.pop(name, None)
+            self.flows.pop(name, None)
             if state == MOVING and index != NO_BACKEND:
-                self.born[name] = self._word(name, index)
+                self.flows[name] = self._word(name, index) | 1 << CONSTANTS["FLOW_BORN_SHIFT"]
             return index
-        kept = self.born if name in self.born else self.learned
-        found = kept.get(name, 0) & 0xFFFF
-        if found and self._is_up(found):
-            kept[name] = self._word(name, found)
-            return found
+        found = self.flows.get(name, 0)
+        if found and self._is_up(found & 0xFFFF):
+            return found & 0xFFFF
         if state != MOVING or not self._is_up(previous):
             return index
-        self.learned[name] = self._word(name, previous)
+        if not found:
+            self.flows[name] = self._word(name, previous)
         return previous
 
     def _is_up(self, index: int) -> bool:
@@ -164,10 +161,9 @@ class Fake:
     def sweep(self, services: Sequence[DesiredService]) -> Look:
         """Look through the remembered flows and forget what may be forgotten."""
         look = look_for(services, self.tables(), self.clock)
-        for flows in (self.born, self.learned):
-            names = list(flows)
-            for place in look.take([flows[name] for name in names]):
-                del flows[names[place]]
+        names = list(self.flows)
+        for place in look.take([self.flows[name] for name in names]):
+            del self.flows[names[place]]
         return look
 
     def send(self, source: Address, port: int, vip: Vip, opens: bool = False, size_bytes: int = 64) -> BackendRow | str:
