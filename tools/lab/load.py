@@ -22,7 +22,6 @@ import argparse
 import json
 import select
 import signal
-import socket
 import sys
 import time
 from collections import Counter, deque
