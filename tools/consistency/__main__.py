@@ -15,7 +15,20 @@ from tools.consistency.scenarios import SCENARIOS
 from tools.consistency.trial import FULL, Scenario, Size, trial
 from xdplb.errors import XdplbError
 
-HEAD = ("scenario", "opened", "answers", "broken", "changed", "stalled", "slow", "lost", "p99 ms", "max ms", "took s")
+HEAD = (
+    "scenario",
+    "opened",
+    "answers",
+    "broken",
+    "changed",
+    "stalled",
+    "slow",
+    "lost",
+    "p99 ms",
+    "max ms",
+    "cpu %",
+    "took s",
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +75,7 @@ def _play(scenario: Scenario, size: Size, seed: int) -> bool:
 
 def _cells(scenario: Scenario, found: Judgement, took_s: float) -> tuple[object, ...]:
     counts = (found.opened, found.answers, len(found.broken), len(found.changed), len(found.stalled))
-    times = (f"{found.p99_ms:.1f}", f"{found.slowest_ms:.0f}", f"{took_s:.0f}")
+    times = (f"{found.p99_ms:.1f}", f"{found.slowest_ms:.0f}", f"{100 * found.cpu_share:.0f}", f"{took_s:.0f}")
     return scenario.name, *counts, found.slow, found.lost, *times
 
 

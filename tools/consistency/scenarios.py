@@ -118,8 +118,7 @@ def vanish(trial: Trial) -> None:
     """One of two balancers vanishes within the window, with all that it remembers of flows that began in it."""
     begin(trial)
     trial.renew()
-    trial.lab.vanish("lb")
-    trial.stand.kill_daemon()
+    trial.lose_balancer()
 
 
 def begin(trial: Trial) -> None:

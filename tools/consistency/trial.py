@@ -38,7 +38,7 @@ class Size:
     window_s: float  # learn window
 
 
-SMALL = Size(200, 100.0, 2.0, 6.0)
+SMALL = Size(200, 100.0, 1.0, 5.0)
 FULL = Size(500, 200.0, 5.0, 15.0)
 
 
@@ -69,6 +69,7 @@ class Trial:
 
     def __init__(self, stand: Stand, folder: Path, scenario: Scenario, size: Size, seed: int) -> None:
         self.stand, self.lab, self.folder, self.size = stand, stand.lab, folder, size
+        self.balancers = list(stand.balancers)  # those that live
         self.scenario, self.random = scenario, random.Random(seed)
         self.config, self.report = folder / "xdplb.toml", folder / "hold.jsonl"
         self.downs: dict[str, list[float]] = {}
@@ -84,11 +85,11 @@ class Trial:
         self.stand.start_backends(self.lab.backends, *options)
         self._checked = web.start(self.lab, self.lab.backends, [CHECK_PORT])
         self.config.write_text(self.text())
-        for balancer in self.stand.balancers:
+        for balancer in self.balancers:
             balancer.start_daemon(self.config)
         for host in CONFIGURED:
             self.wait_state(host, "up")
-        self.lab.route_vips(*(balancer.host for balancer in self.stand.balancers))
+        self.lab.route_vips(*(balancer.host for balancer in self.balancers))
 
     def text(self, *more: str) -> str:
         """Return the configuration, with more services behind."""
@@ -112,7 +113,7 @@ class Trial:
 
     def tell(self, *arguments: str) -> None:
         """Run an xdplb command on every balancer. Raises XdplbError with its words."""
-        for balancer in self.stand.balancers:
+        for balancer in self.balancers:
             done = balancer.run(*arguments)
             if done.returncode:
                 raise XdplbError(f"xdplb {' '.join(arguments)}: {done.stderr.strip()}")
@@ -121,14 +122,14 @@ class Trial:
 
     def look(self) -> int:
         """Return how many slots are moving now, of all balancers."""
-        services = (s for b in self.stand.balancers for s in b.client.status()["services"])
+        services = (s for b in self.balancers for s in b.client.status()["services"])
         moving: int = sum(service["moving_slots"] for service in services)
         self.moving = max(self.moving, moving)
         return moving
 
     def wait_state(self, host: str, wanted: str) -> None:
         """Return when every balancer says so of a backend."""
-        for balancer in self.stand.balancers:
+        for balancer in self.balancers:
             balancer.wait_state(host, wanted)
 
     def check_fails(self, host: str) -> None:
@@ -172,12 +173,18 @@ class Trial:
 
     def restart(self, how: Callable[[Balancer], None], environment: Mapping[str, str] | None = None) -> None:
         """End every daemon and start it again."""
-        for balancer in self.stand.balancers:
+        for balancer in self.balancers:
             how(balancer)
         self.let_run(0.5)  # without a daemon
-        for balancer in self.stand.balancers:
+        for balancer in self.balancers:
             balancer.start_daemon(self.config, environment=environment)
         self.look()
+
+    def lose_balancer(self) -> None:
+        """Cut the first balancer off and end its daemon; the other one goes on alone."""
+        lost = self.balancers.pop(0)
+        self.lab.vanish(lost.host)
+        lost.kill_daemon()
 
     def layouts(self) -> set[str]:
         """Return the names of the pinned layouts."""
