@@ -5,6 +5,8 @@
  * both, another Ethernet header (L2 DSR), or this host's stack. DSCP and ECN are copied from the inner header (RFC
  * 6040, normal mode). Of the inner packet only the time to live changes: we are a hop. Words of the header are
  * written as they lie in memory on a little-endian machine.
+ *
+ * With a second chance, there is one more header in between, IP in IP to the other backend (bpf/decap.c knows).
  */
 #pragma once
 
@@ -20,12 +22,18 @@ static long (*move_head)(void *ctx, int by) = (void *)BPF_FUNC_xdp_adjust_head;
 #define WAYS (USE_IPIP4 + USE_IPIP6 + USE_GUE4 + USE_GUE6 + USE_L2 + USE_LOCAL)
 #define GOES(p, name) (USE_##name && (WAYS == 1 || (p)->backend->way == WAY_##name))
 
+/* The family of what is put behind a header: not the client's, when that is another header. */
+static __always_inline bool carries6(const struct packet *p)
+{
+	return USE_SECOND_CHANCE ? p->inner6 : is6(p);
+}
+
 /* RFC 1624 for a TTL that becomes one less: the sum becomes one more in its upper byte, the first in memory. 0xffff
  * would be -0, and is written as 0.
  */
 static __always_inline void lower_ttl(const struct packet *p, void *inner)
 {
-	if (is6(p)) {
+	if (carries6(p)) {
 		*(__u8 *)(inner + 7) -= 1;
 		return;
 	}
@@ -87,7 +95,7 @@ static __always_inline __u64 fold(__u64 sum)
 
 static __always_inline __u64 inner_protocol(const struct packet *p)
 {
-	return is6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	return carries6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
 }
 
 /* Bits that tell flows apart for the network's own load balancing: not those that picked the slot. */
@@ -186,10 +194,39 @@ static __always_inline int encap_gue6(struct xdp_md *ctx, struct packet *p)
 	return NEXT;
 }
 
+/* Put the other backend's header in front of the packet, which from then on is that: the backend that gets it has but to
+ * take its own header off to send it on. The Ethernet header is left behind; the outer header's comes.
+ */
+static __always_inline int nest(struct xdp_md *ctx, struct packet *p)
+{
+	const struct backend *to = p->backend;
+	bool six = p->other->ethernet[12] == (ETH_P_IPV6 >> 8);
+	__s64 bytes = six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+
+	if (move_head(ctx, -bytes))
+		return END(dropped_no_headroom, XDP_DROP);
+	void *network = (void *)(long)ctx->data + ETH_HLEN + p->tag_bytes;
+
+	if (network + sizeof(struct ipv6hdr) + sizeof(struct iphdr) > (void *)(long)ctx->data_end)
+		return END(dropped_no_headroom, XDP_DROP);
+	lower_ttl(p, network + bytes);
+	p->backend = p->other;
+	if (six)
+		write_ipv6(network, p, inner_protocol(p), 0);
+	else
+		write_ipv4(network, p, inner_protocol(p), sizeof(struct iphdr));
+	p->backend = to;
+	p->inner_bytes += bytes;
+	p->inner6 = six;
+	return NEXT;
+}
+
 static __always_inline int encap(struct xdp_md *ctx, struct packet *p)
 {
 	void *network;
 
+	if (USE_SECOND_CHANCE && p->other)
+		TRY(nest(ctx, p));
 	if (GOES(p, IPIP4))
 		return encap_ipip4(ctx, p);
 	if (GOES(p, IPIP6))

@@ -25,6 +25,7 @@
 /* service.flags */
 #define SERVICE_CLIENT 1 /* the client's address alone picks the slot (affinity) */
 #define SERVICE_LIMITED 2 /* see `limits` */
+#define SERVICE_SECOND_CHANCE 4 /* packets of slots that are not settled name another backend, too */
 
 /* One VIP, or what leads to one. It lies in one of two rows that follow from its key's hash (rows.h); Python
  * places it. Key: the address, and the word of port, protocol and kind. An empty row's word is 0, which no packet asks
@@ -53,12 +54,12 @@ struct ranges {
 	__u32 ports[RANGES];
 };
 
-/* A slot of a ring is a backend's index, 0 for none, in four bytes; with the upper bit set it is *moving*: it changed its
- * backend not long ago, and `previous`, where only then anybody looks, says where its older flows still go (steer.h).
- * An array's elements take 8 bytes at least, so each holds two slots, the lower one first. It becomes moving after
- * `previous` has been written, and both stores are single ones.
+/* A slot of a ring is a backend's index, 0 for none, in four bytes, and says in its upper bits whether flows of it may live
+ * elsewhere (steer.h); then `previous`, where only then anybody looks, says where. An array's elements take 8 bytes at
+ * least, so each holds two slots, the lower one first. `previous` is written before the slot, and both by single stores.
  */
-#define SLOT_MOVING 2147483648 /* 1 << 31 */
+#define SLOT_MOVING 2147483648 /* 1 << 31: it changed its backend less than a learn window ago */
+#define SLOT_MOVED 1073741824 /* 1 << 30: longer ago, but flows of it are remembered */
 
 struct slots {
 	__u32 slot[2];
@@ -112,12 +113,21 @@ struct limit {
 	__u64 identity; /* of the service */
 };
 
-#define FLOWS_IN_LINE 7
+/* Flows of slots that are not settled, and the backends that they were given, in two cache lines that lie side by side:
+ * see flows.h. A flow's word, from its upper end: 20 bits of the hash that picked its slot, 19 that tell it from others in
+ * the line, 1 that says that it is closing, 8 of the time when it was seen last (`stamps`), 16 of the backend's index. 0: free.
+ */
+#define FLOWS_FORMAT 1 /* another one for another meaning: then flows are not carried over to a new version */
+#define LEARNED_IN_LINE 7
+#define BORN_IN_LINE 8
+#define FLOW_NAME_SHIFT 25
+#define FLOW_CLOSING_SHIFT 24
+#define FLOW_STAMP_SHIFT 16
 
-/* Flows of moving slots and the backends that they were given, a cache line of them: see steer.h. */
 struct flows {
-	__u64 next; /* where the next one goes: over the oldest */
-	__u64 flow[FLOWS_IN_LINE]; /* 48 bits that tell it from others, 16 of the backend's index; 0: free */
+	__u64 next; /* lowest byte: where the next flow is learned; then: where one is born, 0 while none ever was */
+	__u64 learned[LEARNED_IN_LINE]; /* older than their slot's change */
+	__u64 born[BORN_IN_LINE]; /* younger */
 };
 
 #define ACCOUNTS 8
@@ -187,6 +197,9 @@ BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identiti
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, __u64, stamps, 1, PIN_DIR "/stamps",
+		 BPF_F_MMAPABLE); /* for flows, by the daemon:
+	the lowest byte for those that are open, the next one for those that are closing */
 BPF_TABLE_PINNED("lru_hash", struct datagram, __u64, fragments, 1 << 14, PIN_DIR "/fragments"); /* -> ports */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answers, 1, PIN_DIR "/answers"); /* when they are paid off */
 BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, DEVICES); /* -> ifindex */

@@ -44,7 +44,8 @@ struct packet {
 	/* Pointers from here on: see take_up() in balancer.c. */
 	const struct service *service;
 	const struct backend *backend;
-	struct traffic *traffic; /* of that backend */
+	const struct backend *other; /* second chance: who else may know its connection, or 0 */
+	struct traffic *traffic; /* of `backend` */
 	__u64 verdict; /* when the packet is not forwarded: see end() */
 };
 

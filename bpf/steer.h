@@ -1,82 +1,61 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* steer.h - fourth stage: which backend gets this packet?
  *
- * The flow's hash picks a slot of the service's ring, the slot names the backend: no state per flow. Only in a slot that
- * is moving, flows are remembered.
+ * The flow's hash picks a slot of the service's ring, the slot names the backend: no state per flow. Only while a slot is
+ * not settled, its flows are remembered.
  */
 #pragma once
 
-#include "packet.h"
-#include "transport.h"
+#include "flows.h"
 
-/* Where a flow's line is, and in the upper 48 bits what tells it from the others there: as `flow_name` in
- * xdplb/hashing.py.
- */
-static __always_inline __u64 name_flow(const struct packet *p, __u32 *line)
+#define SLOT_BACKEND (SLOT_MOVED - 1)
+
+static __always_inline bool is_up(__u32 index)
 {
-	__u64 hash = mix(p->hash, p->service->identity);
+	const struct backend *backend = backends.lookup(&index);
 
-	*line = (hash >> 32) * FLOWS >> 32;
-	return hash * 0xd6e8feb86659fd93ULL & ~0xffffULL;
+	return backend && backend->up;
 }
 
-/* The flow's word in its line, and its place; 0: it is not there. Without branches: see choose(). */
-static __always_inline __u64 find_flow(const struct flows *line, __u64 name, __u64 *place)
-{
-	__u64 found = 0;
-
-#pragma unroll
-	for (int i = 0; i < FLOWS_IN_LINE; i++) {
-		__u64 flow = line->flow[i];
-		__u64 same = is_negative((__s64)((flow ^ name) >> 16) - 1);
-
-		found |= flow * same;
-		*place |= i * same;
-	}
-	return found;
-}
-
-/* Remember a flow's backend; without a lock: of two CPUs that write to one line at once, one may be forgotten. A word has
- * room for 65,535 backends; flows of those beyond are not remembered.
+/* Which backend a packet of a slot that is not settled goes to, so that no flow of a live backend changes it.
+ *
+ * Moving: it changed its backend less than a learn window ago. A new flow (SYN) goes to the new one, and that is
+ * remembered; any other packet where its flow is remembered, or else where the slot's flows went before, which is
+ * remembered, too. Moved: by now every older flow that lives has been learned, so one that is not remembered is new. A
+ * backend that is down counts for nothing. What is said by ICMP, anybody may have said: nothing is kept of it.
+ * (xdplb/transitions.py says when a slot goes on to the next state.)
  */
-static __always_inline void keep_in(struct flows *line, __u64 name, __u64 found, __u64 place, __u64 backend)
+static __always_inline __u32 keep_flow(const struct packet *p, __u32 slot, __u32 before)
 {
-	if (backend > 0xffff)
-		return;
-	if (!found) {
-		place = line->next;
-		line->next = place + 1 < FLOWS_IN_LINE ? place + 1 : 0;
-	}
-	if (place < FLOWS_IN_LINE)
-		line->flow[place] = name | backend;
-}
+	struct memory m = {};
+	__u32 index = slot & SLOT_BACKEND;
+	bool moving = slot >> 31, tells = p->kind != ICMP_ERROR;
 
-/* A moving slot changed its backend not long ago. A new flow (SYN) goes to the new one, and that is remembered; any
- * other packet goes where its flow was remembered, or else where the slot's flows went before. A backend that is down
- * keeps nothing. So no flow of a live backend breaks, as long as the slot is moving.
- */
-static __always_inline __u32 keep_flow(const struct packet *p, __u32 index, __u32 previous)
-{
-	__u32 line_index, kept = previous;
-	__u64 name = name_flow(p, &line_index), place = 0;
-	struct flows *line = flows.lookup(&line_index);
-
-	if (!line)
+	if (!remember(p, &m))
 		return index;
-	__u64 found = find_flow(line, name, &place);
-
-	if (opens(p)) {
-		keep_in(line, name, found, place, index);
+	if (opens(p) && tells) {
+		forget_learned(&m);
+		if (moving && index)
+			bear(p, &m, index);
+		else
+			forget_born(&m);
 		return index;
 	}
-	if (found)
-		kept = found & 0xffff;
-	const struct backend *backend = backends.lookup(&kept);
+	__u64 found = m.born ? m.born : m.learned;
 
-	return backend && backend->up ? kept : index;
+	if (found && is_up(found & FLOW_BACKEND)) {
+		if (tells)
+			note_alive(p, &m);
+		return found & FLOW_BACKEND;
+	}
+	if (!moving || !is_up(before))
+		return index;
+	if (tells)
+		learn(p, &m, before);
+	return before;
 }
 
-static __always_inline int steer(struct packet *p)
+static __always_inline __u32 pick_slot(struct packet *p)
 {
 	const struct service *service = p->service;
 
@@ -84,22 +63,51 @@ static __always_inline int steer(struct packet *p)
 		p->hash = hash_client(p->flow.source, service->client);
 	else
 		p->hash = hash_flow(p);
-	__u32 index = service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
-	__u32 pair = index >> 1, half = index & 1;
+	return service->ring_offset + ((p->hash >> 32) * service->ring_size >> 32);
+}
+
+/* Whether this packet should take the other backend's address along, in case the one that it is sent to does not know its
+ * connection: an established one's, to a slot that is not settled.
+ */
+static __always_inline bool needs_second_chance(struct packet *p)
+{
+	if (!(p->service->flags & SERVICE_SECOND_CHANCE) || p->flow.protocol != IPPROTO_TCP || opens(p))
+		return false;
+	__u32 index = pick_slot(p), pair = index >> 1, half = index & 1;
+	const struct slots *two = slots.lookup(&pair);
+
+	return two && two->slot[half] >> 30;
+}
+
+/* Of the slot's two backends, the one that the packet does not go to. */
+static __always_inline void find_other(struct packet *p, __u32 chosen, __u32 index, __u32 before)
+{
+	__u32 other = chosen == index ? before : index;
+
+	if (p->kind != ORDINARY || !needs_second_chance(p) || other == chosen || !is_up(other))
+		return;
+	p->other = backends.lookup(&other);
+}
+
+static __always_inline int steer(struct packet *p)
+{
+	__u32 index = pick_slot(p), pair = index >> 1, half = index & 1;
 	const struct slots *two = slots.lookup(&pair);
 
 	if (!two)
 		return END(dropped_no_backend, XDP_DROP);
 	__u32 slot = two->slot[half], chosen = slot;
 
-	if (unlikely(!slot)) /* without a backend, it has no previous one either */
-		return END(dropped_no_backend, XDP_DROP);
-	if (unlikely(slot >> 31)) {
+	if (unlikely(slot >> 30)) {
 		two = previous.lookup(&pair);
 		if (!two)
 			return END(dropped_no_backend, XDP_DROP);
-		chosen = keep_flow(p, slot & ~SLOT_MOVING, two->slot[half]);
+		chosen = keep_flow(p, slot, two->slot[half]);
+		if (USE_SECOND_CHANCE)
+			find_other(p, chosen, slot & SLOT_BACKEND, two->slot[half]);
 	}
+	if (unlikely(!chosen))
+		return END(dropped_no_backend, XDP_DROP);
 	p->backend = backends.lookup(&chosen);
 	p->traffic = traffic.lookup(&chosen);
 	if (!p->backend || !p->traffic)

@@ -117,11 +117,11 @@ def test_other_code_swaps_the_program_and_keeps_the_tables(lab: Lab, place: load
         four, both = desired(config()), desired(config(service(backends=[*BACKENDS4, *BACKENDS6])))
         small = replace(SPEC, ipip6=False)
         await forwarding.load(small)
-        await forwarding.write(four, small, ())
+        await forwarding.write(four, small)
         (first,) = await forwarding.attach()
         run(forwarding.kernel)
 
-        changes = await forwarding.write(both, SPEC, ())
+        changes = await forwarding.write(both, SPEC)
 
         attached = loader.attached(place, forwarding.interfaces["eth0"])
         assert attached is not None
@@ -138,12 +138,12 @@ def test_tables_grow_when_full_and_counters_are_carried_on(lab: Lab, place: load
         carried: list[Totals] = []
         forwarding.carry = carried.append
         await forwarding.load(TINY)
-        await forwarding.write(desired(config()), TINY, ())
+        await forwarding.write(desired(config()), TINY)
         await forwarding.attach()
         before = run(forwarding.kernel)
         many = [*BACKENDS4, *(Backend(f"b{n}", ip_address(0x0A010000 + n)) for n in range(1, 60))]
 
-        await forwarding.write(desired(config(service(backends=many, ring_size=1024))), TINY, ())
+        await forwarding.write(desired(config(service(backends=many, ring_size=1024))), TINY)
 
         assert forwarding.kernel.spec.capacity.backends > 64
         assert len(forwarding.kernel.tables().backends) == len(many)
@@ -160,7 +160,7 @@ def test_vips_that_find_no_row_get_tables_with_another_seed_or_more_room(lab: La
     async def scene(forwarding: Forwarding) -> None:
         await forwarding.load(TINY)
         vips = tuple(Vip(ip_address(0xC0000200 + n), 80) for n in range(40))  # 16 rows cannot hold them
-        await forwarding.write(desired(config(service(vips=vips))), TINY, ())
+        await forwarding.write(desired(config(service(vips=vips))), TINY)
         assert {row.key for row in forwarding.kernel.tables().services.values()} >= {vip_key(vip) for vip in vips}
 
     play(lab, place, scene)
@@ -171,9 +171,9 @@ def test_a_backend_that_goes_leaves_its_total_behind(lab: Lab, place: loader.Pla
         carried: list[Totals] = []
         forwarding.carry = carried.append
         await forwarding.load(SPEC)
-        await forwarding.write(desired(config(service(backends=BACKENDS4[:1]))), SPEC, ())
+        await forwarding.write(desired(config(service(backends=BACKENDS4[:1]))), SPEC)
         run(forwarding.kernel)
-        await forwarding.write(desired(config(service(backends=BACKENDS4[1:]))), SPEC, ())
+        await forwarding.write(desired(config(service(backends=BACKENDS4[1:]))), SPEC)
         assert [t.packets for traffic, _ in carried for t in traffic.values()] == [1]
 
     play(lab, place, scene)
@@ -190,7 +190,7 @@ def test_lists_get_as_much_room_as_they_need_and_change_one_by_one(lab: Lab, pla
 
     async def scene(forwarding: Forwarding) -> None:
         await forwarding.load(little)
-        await forwarding.write(desired(config()), little, ())
+        await forwarding.write(desired(config()), little)
         await forwarding.attach()
         lists = Lists(set(blocked))
         await forwarding.guard(lists, little, desired(config()))

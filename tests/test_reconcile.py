@@ -15,8 +15,11 @@ from xdplb.dataplane.fake import Fake
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Overrides, desire
 from xdplb.model import Backend, Config, Service, Vip
-from xdplb.reconcile import NoRoom, Rings, needed, reconcile
+from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
 from xdplb.tables import (
+    MOVED,
+    MOVING,
+    SETTLED,
     Capacity,
     Change,
     ClearBackend,
@@ -26,7 +29,7 @@ from xdplb.tables import (
     PutSlots,
     Tables,
     entries_written,
-    slot_backends,
+    slot_parts,
 )
 
 SMALL = Capacity(rows_bits=6, slots=16384, backends=64)
@@ -214,7 +217,7 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
         fake.apply([change])
         for vip in kept:
             assert fake.find_service(vip) is not None
-        for index in {index for word in fake.slots for index in slot_backends(word)} - {0}:
+        for index in {index for word in fake.slots for index in slot_parts(word)[:2]} - {0}:
             assert index in fake.backends
 
 
@@ -224,11 +227,11 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
 def test_a_memo_changes_nothing_but_the_time_it_takes(history: list[tuple[tuple[DesiredService, ...], bool]]) -> None:
     with_memo, without, rings = Fake(SPEC), Fake(SPEC), Rings()
     for services, settled in history:
-        settle = [service.identity for service in services] if settled else []
+        ended = everything(with_memo, services) if settled else None
         for fake, memo in ((with_memo, rings), (without, None)):
-            fake.apply(reconcile(services, fake.tables(), SMALL, SPEC.seed, settle, memo))
+            fake.apply(reconcile(services, fake.tables(), SMALL, SPEC.seed, ended, memo))
         assert with_memo.tables() == without.tables()
-        assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed, (), rings) == []
+        assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed, None, rings) == []
 
 
 def test_a_settled_slot_that_changes_remembers_where_it_came_from_until_it_settles() -> None:
@@ -240,21 +243,23 @@ def test_a_settled_slot_that_changes_remembers_where_it_came_from_until_it_settl
     bring(fake, desired(config()))
 
     assert moving(fake) == {slot for slot, owner in enumerate(owners(fake)) if owner != before[slot]}
-    assert {slot: slot_backends(fake.slots[slot])[1] for slot in moving(fake)} == {
+    assert {slot: slot_parts(fake.slots[slot])[1] for slot in moving(fake)} == {
         slot: before[slot] for slot in moving(fake)
     }
     assert bring(fake, desired(config())) == []
     services = desired(config())
-    (settled,) = reconcile(services, fake.tables(), SMALL, SPEC.seed, settle={services[0].identity})
-    fake.apply([settled])
-    assert moving(fake) == set()
+    for state in (MOVED, SETTLED):
+        (gone_on,) = reconcile(services, fake.tables(), SMALL, SPEC.seed, everything(fake, services))
+        fake.apply([gone_on])
+        assert moving(fake) == set()
+        assert {slot_parts(word)[2] for word in fake.slots} == {SETTLED, state}
 
 
 def test_slots_of_a_removed_backend_do_not_lead_back_to_it() -> None:
     fake = Fake(SPEC)
     bring(fake, desired(config()))
     bring(fake, desired(config(service(backends=BACKENDS4[:2]))))
-    assert {index for word in fake.slots for index in slot_backends(word)} - {0} == set(fake.backends)
+    assert {index for word in fake.slots for index in slot_parts(word)[:2]} - {0} == set(fake.backends)
     assert len(fake.backends) == 2
 
 
@@ -312,12 +317,17 @@ def test_a_vip_in_a_row_where_nobody_looks_is_written_where_they_do() -> None:
 
 def owners(fake: Fake) -> list[int]:
     """The backend index of every slot."""
-    return [slot_backends(word)[0] for word in fake.slots]
+    return [slot_parts(word)[0] for word in fake.slots]
 
 
 def moving(fake: Fake) -> set[int]:
     """The slots that are moving."""
-    return {slot for slot, word in enumerate(fake.slots) if slot_backends(word)[1]}
+    return {slot for slot, word in enumerate(fake.slots) if slot_parts(word)[2] == MOVING}
+
+
+def everything(fake: Fake, services: tuple[DesiredService, ...]) -> dict[int, Ended]:
+    """All slots may go on."""
+    return {service.identity: Ended(range(len(fake.slots)), range(len(fake.slots))) for service in services}
 
 
 def test_identities_do_not_meet() -> None:

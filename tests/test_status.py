@@ -26,11 +26,13 @@ def test_document_names_every_backend_with_its_counters() -> None:
     first = services[0].backends[0].identity
 
     (web,) = services_document(
-        services, {first: Traffic(3, 180, 1)}, SlotCounts({first: 512}, {services[0].identity: 7})
+        services,
+        {first: Traffic(3, 180, 1)},
+        SlotCounts({first: 512}, {services[0].identity: 7}, {services[0].identity: 2}),
+        {first: 5},
     )
 
-    assert web["moving_slots"] == 7
-
+    assert (web["moving_slots"], web["moved_slots"]) == (7, 2)
     assert web["vips"] == ["192.0.2.10:80/tcp", "[2001:db8::10]:80/tcp"]
     assert web["backends"][0] == {
         "name": "four11",
@@ -42,6 +44,7 @@ def test_document_names_every_backend_with_its_counters() -> None:
         "packets": 3,
         "bytes": 180,
         "connections": 1,
+        "flows_left": 5,
     }
     assert [b["state"] for b in web["backends"]] == ["up", "up", "down"]
 

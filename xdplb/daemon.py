@@ -11,12 +11,12 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xdplb import __version__, hashing, state
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
@@ -29,13 +29,13 @@ from xdplb.model import Config
 from xdplb.net import Network, interface_index, read_nic, tx_errors
 from xdplb.prefixes import parse_prefix
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
-from xdplb.tables import PutSlots, Traffic, entries_written
+from xdplb.sweeper import Sweeper
+from xdplb.tables import Traffic, entries_written
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells
-LEARN_WINDOW_S = 120.0  # how long a changed slot's older flows are kept where they were
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 
@@ -72,7 +72,6 @@ class Daemon:
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
-        self._windows: dict[int, float] = {}  # service -> when its moving slots may settle
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
@@ -80,6 +79,8 @@ class Daemon:
         interfaces = dict(zip(balancer.interfaces, self.network.indexes, strict=True))
         self.forwarding = Forwarding(self.place, interfaces, balancer.mode)
         self.forwarding.carry = self._carry
+        self.sweeper = Sweeper(self.forwarding, self._swept)
+        self._sweeping: asyncio.Task[None] | None = None
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -115,18 +116,17 @@ class Daemon:
         )
         self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
         await self.forwarding.make_way(replace_other)
-        loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec())))
+        loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec()), replace_other))
         try:
             await self._look_around()
         finally:
             adopted = await loading
         self.last.adopted = adopted
         await self._guard()
-        moving = count_slots(self.forwarding.kernel.tables()).moving
-        self._open_windows(identity for identity, slots in moving.items() if slots)
         if self.forwarding.kernel.tables().services and self.forwarding.attached():
             await self.forwarding.attach()  # the program that knows what these tables are about to hold
         await self.reconcile()
+        self.forwarding.adopt_transitions(self.services)
         for nic in await self.forwarding.attach():
             log.info(
                 "%s: program %s %s, %s mode; reconcile wrote %d map entries",
@@ -137,6 +137,8 @@ class Daemon:
                 self.last.writes,
             )
         self.started = self.last
+        self._sweeping = asyncio.create_task(self.sweeper.run())
+        self._sweeping.add_done_callback(_report)
         for warning in self._warnings():
             log.warning("%s", warning)
 
@@ -199,6 +201,9 @@ class Daemon:
 
     async def close(self) -> None:
         """Stop looking; what is attached goes on forwarding."""
+        if self._sweeping:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await self.watch.close()
         if self._loaded:
             self._save()
@@ -227,20 +232,16 @@ class Daemon:
         _log_news(before, self.services)
         if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             self._save()
-        due = {service for service, until in self._windows.items() if until <= time.monotonic()}
-        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec), due)
-        for service in due:
-            self._windows.pop(service, None)
-        self._open_windows(c.service for c in changes if isinstance(c, PutSlots) and c.moves())
+        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         if changes:
             self._slots = None
         return entries_written(changes)
 
-    def _open_windows(self, services: Iterable[int]) -> None:
-        """Keep the slots of these services moving for a whole learn window from now."""
-        for service in services:
-            self._windows[service] = time.monotonic() + LEARN_WINDOW_S
-            asyncio.get_running_loop().call_later(LEARN_WINDOW_S + 0.1, self._wake.set)
+    def _swept(self) -> None:
+        """See which slots may go on: their learn window is over, or no flow is remembered for them."""
+        end = self.forwarding.transitions.next_end()
+        if self.forwarding.settled_slots or (end is not None and end <= time.monotonic()):
+            self._wake.set()
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -369,8 +370,14 @@ class Daemon:
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
-            "services": services_document(self.services, traffic, self._slots),
+            "flows": self._flows_document(),
+            "services": services_document(self.services, traffic, self._slots, self.sweeper.counts()),
         }
+
+    def _flows_document(self) -> dict[str, Any]:
+        kernel = self.forwarding.kernel
+        room = kernel.spec.capacity.flows * CONSTANTS["LEARNED_IN_LINE"]
+        return {"remembered": sum(self.sweeper.counts().values()), "room": room, "format": CONSTANTS["FLOWS_FORMAT"]}
 
     def _guard_document(self) -> dict[str, Any]:
         table = self.forwarding.prefixes
@@ -399,7 +406,15 @@ class Daemon:
             "xdp_tx_errors": tx_errors(nic.name),
             "compiled": self.forwarding.kernel.spec.features(),
             "map_bytes": self.forwarding.kernel.map_bytes,
+            "layout": self.forwarding.kernel.pinned.folder.name,
+            "code": self.forwarding.kernel.pinned.program.name.removeprefix("program_"),
         }
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("flows are not swept any more", exc_info=error)
 
 
 def _log_news(before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from xdplb.dataplane import layout, loader, syscall
 from xdplb.errors import ConfigError, KernelError, RefusedError
@@ -133,11 +132,10 @@ def read_counters(place: loader.Place) -> dict[str, int]:
     request = request_for(Settings())
     if not (place.pins / request.layout).is_dir():
         raise KernelError(f"no decap agent has been started here under {place.name.removeprefix('decap-')!r}")
-    try:
-        maps: dict[str, Any] = json.loads((place.run / f"layout_{request.layout}.json").read_text())
-    except OSError as error:
-        raise KernelError(f"{error.filename} is missing; run `xdplb decap run` again") from None
-    leaf = layout.build(maps["decapped"]["value"])
+    pinned = loader.find(place, request.layout)
+    if pinned is None:
+        raise KernelError(f"{place.pins / request.layout} is of another version; run `xdplb decap run` again")
+    leaf = layout.build(pinned.maps["decapped"]["value"])
     fd = syscall.get(place.pins / request.layout / "decapped")
     try:
         size = ctypes.sizeof(leaf) * syscall.possible_cpus()

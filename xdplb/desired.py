@@ -105,6 +105,9 @@ class DesiredService:
     client4: tuple[int, int] = (0, 0)  # mask of a client's address where that alone decides
     client6: tuple[int, int] = (0, 0)
     limit: LimitRow | None = None
+    learn_window_s: float = 120.0
+    idle_timeout_s: float = 3600.0
+    second_chance: bool = False
 
     @property
     def mtu(self) -> int:
@@ -182,6 +185,9 @@ def _service(
         hashing.mask_words(4, service.affinity_prefix4) if client else (0, 0),
         hashing.mask_words(6, service.affinity_prefix6) if client else (0, 0),
         _limit(service.limits, number) if service.limits else None,
+        service.learn_window_s,
+        service.idle_timeout_s,
+        service.second_chance,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import UNITS_PER_S
 from xdplb.model import Action, Affinity, Config, Forward, Protocol, Service
 from xdplb.tables import Capacity, Way
 
+LEAST_LINES = 1 << 13  # of `flows`: hashing.flow_line wants as many
 LONGEST_BUFFER = 3000  # bytes of MTU that fit one page on every driver; most take up to some 3,500
 
 
@@ -19,6 +22,10 @@ def ways_of(service: Service) -> set[Way]:
     if service.forward is Forward.L2:
         return {Way.L2}
     return {Way(f"{service.forward}{backend.address.version}") for backend in service.backends}
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
 
 
 def spec_for(
@@ -39,7 +46,8 @@ def spec_for(
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}
     limits = any(service.limits for service in services)
-    capacity = known.capacity if known else Capacity()
+    flows = max(LEAST_LINES, _power_of_two(-(-balancer.max_flows // CONSTANTS["LEARNED_IN_LINE"])))
+    capacity = replace(known.capacity if known else Capacity(), flows=flows)
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))
     # They want twice what they fill: a table that is there is not left for a few more.
@@ -61,6 +69,7 @@ def spec_for(
         prefixes=prefixes > 0,
         limits=limits,
         redirect=len(balancer.interfaces) > 1,
+        second_chance=any(service.second_chance for service in services),
         frags=any(mtu > LONGEST_BUFFER for mtu in mtus),
         source4_bits=balancer.source4.max_prefixlen - balancer.source4.prefixlen if balancer.source4 else 0,
         source6_bits=balancer.source6.max_prefixlen - balancer.source6.prefixlen if balancer.source6 else 0,

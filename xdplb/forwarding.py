@@ -10,22 +10,26 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
+from xdplb import __version__
+from xdplb.carry import copy_flows, only_real, room_for, transplant
 from xdplb.dataplane import loader
 from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.plane import Spec, spec_from
 from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
-from xdplb.errors import KernelError, RefusedError
+from xdplb.errors import KernelError, RefusedError, XdplbError
 from xdplb.guard import Lists, change_table
 from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
-from xdplb.reconcile import NoRoom, Rings, needed, reconcile
-from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
+from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
+from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
+from xdplb.transitions import Transitions
 
 log = logging.getLogger("xdplb")
 
@@ -43,7 +47,15 @@ class Forwarding:
         self.place, self.interfaces, self.mode = place, dict(interfaces), mode
         self.carry: Callable[[Totals], None] = lambda totals: None
         self._kernel: Kernel | None = None
+        self._old: Kernel | None = None  # tables that are still in use, when the new ones have been made at a start
+        self._carried: Tables | None = None  # what new tables are taken for until they have been written
         self._rings: Rings = {}  # as they lie in the kernel
+        self.services: Sequence[DesiredService] = ()  # as they were last written
+        self.transitions = Transitions()
+        self.settled_slots: Mapping[int, set[int]] = {}  # moved ones, by service, that no flow is remembered for
+        self.generation = 0  # of the slots: what was found out about older ones may not be true any more
+        self.remembers = True  # there may be words in `flows`
+        self.held: set[int] = set()  # indexes of backends that are gone, but flows may still be remembered for them
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
 
@@ -77,20 +89,70 @@ class Forwarding:
     def known_spec(self) -> Spec | None:
         """Return the spec of the tables that are pinned, so that they are found again."""
         try:
-            return spec_from(json.loads((self.place.run / "spec.json").read_text()))
-        except (OSError, ValueError, KeyError, TypeError):
+            return spec_from(self._current()["spec"])
+        except (ValueError, KeyError, TypeError):
             return None
 
-    async def load(self, spec: Spec) -> bool:
-        """Adopt or compile; tell whether it was adopted. Raises KernelError."""
-        known = self.known_spec()
-        if known and known.sizes() == spec.sizes() and self.attached():
-            wider = known.union(spec)  # the tables may still hold what the new configuration does without
-            self._kernel = await asyncio.to_thread(Kernel, self.place, wider)
-        else:
-            self._kernel = await asyncio.to_thread(Kernel, self.place, spec)
+    def _current(self) -> dict[str, Any]:
+        """Return what was written of the tables that are in use."""
+        with contextlib.suppress(OSError, ValueError):
+            raw = json.loads((self.place.run / "spec.json").read_text())
+            if isinstance(raw, dict):
+                return raw
+        return {}
+
+    async def load(self, spec: Spec, forget: bool = False) -> bool:
+        """Adopt or compile; tell whether it was adopted. Raises KernelError; RefusedError, unless told to `forget`.
+
+        When the tables in use are of another layout, the first `write` carries over what must not be lost of them.
+        """
+        known, attached = self.known_spec(), self.attached()
+        old = self._open_old(known or spec, forget) if attached else None
+        if known and known.sizes() == spec.sizes() and attached:
+            spec = known.union(spec)  # the tables may still hold what the new configuration does without
+        elif old:
+            spec = replace(spec, capacity=spec.capacity.union(room_for(old.tables())))
+        self._kernel = await asyncio.to_thread(Kernel.load, self.place, spec, old)
         self._kernel.put_devices(self._devices())
+        if old and old.pinned.folder != self._kernel.pinned.folder:
+            self._old = old
+            self._transplant(old, self._kernel)
+        elif old:
+            old.close()
         return self._kernel.pinned.adopted
+
+    def _open_old(self, spec: Spec, forget: bool) -> Kernel | None:
+        """Return the tables of the program that is attached; None when nobody can know. Raises RefusedError."""
+        current = self._current()
+        if not current:
+            log.warning("it is not known which tables the attached program has; flows of changed slots may break")
+            return None
+        version = current.get("version", "0.1.0")
+        try:
+            pinned = loader.find(self.place, current.get("layout", ""))
+            if pinned:
+                flows = pinned.maps["flows"]["entries"]
+                return Kernel(replace(spec, capacity=replace(spec.capacity, flows=flows)), pinned)
+            why = f"its flows and slots are not of format {loader.FORMAT}"
+        except (XdplbError, LookupError, AttributeError, ValueError, OSError) as error:
+            why = str(error)
+        found = f"the program that is attached was loaded by xdplb {version}, and this is {__version__}: {why}"
+        if not forget:
+            fix = "let slots settle first (`xdplb status` of that version), and give --replace to go on without it"
+            raise RefusedError(f"{found}; flows of slots that are not settled would break; {fix}")
+        log.warning("%s; flows of slots that were not settled may break", found)
+        return None
+
+    def _transplant(self, old: Kernel, new: Kernel) -> None:
+        """Write into empty tables what must not be lost; from then on they are taken for the old ones."""
+        puts, self._carried = transplant(self._carried or old.tables())
+        new.apply(puts)
+        new.stamp = old.stamp
+        self._copy_flows(old, new)
+
+    def _copy_flows(self, old: Kernel, new: Kernel) -> None:
+        if not new.shares_flows(old) and (lost := copy_flows(old.flows, new.flows)):
+            log.warning("%d remembered flows found no place in the new tables", lost)
 
     async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:
         """Make the guard's table say this, compiled in and with room for it. Raises KernelError."""
@@ -155,31 +217,66 @@ class Forwarding:
                 got = f"asked for XDP in {self.mode} mode and got {nic.xdp_mode}"
                 raise KernelError(f"{nic.name}: {got}; nothing is attached")
         loader.detach_others(self.place, self.interfaces.values())
+        if self._old:
+            old, self._old = self._old, None
+            await self._leave(old)
         self._tidy()
         return nics
 
+    async def _leave(self, old: Kernel) -> None:
+        """Give up tables that no packet sees any more; what the last ones left there is carried on."""
+        await asyncio.sleep(QUIET_S)
+        self._copy_flows(old, self.kernel)
+        self.carry((old.traffic(), old.verdicts() | old.spared()))
+        old.close()
+
     def _tidy(self) -> None:
         loader.forget_others(self.place, self.kernel.pinned)
-        (self.place.run / "spec.json").write_text(json.dumps(asdict(self.kernel.spec)))
+        current = {"version": __version__, "layout": self.kernel.pinned.folder.name, "spec": asdict(self.kernel.spec)}
+        (self.place.run / "spec.json").write_text(json.dumps(current))
 
     # --- write and swap -------------------------------------------------------------------------------------
 
-    async def write(self, services: Sequence[DesiredService], wanted: Spec, settle: Collection[int]) -> list[Change]:
-        """Make the tables equal to what is desired, settle what may; return what was changed. Raises KernelError."""
+    async def write(self, services: Sequence[DesiredService], wanted: Spec) -> list[Change]:
+        """Make the tables equal to what is desired, let slots go on; return what was changed. Raises KernelError."""
         await self.become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
         rings, self._rings = self._rings, {}  # given back when all went well
         try:
-            changes = await self._changes(services, self.kernel, settle, rings)
+            changes = await self._changes(services, self.kernel, self._ended(), rings)
         except NoRoom as reason:
             log.info("making new tables: %s", reason)
             await self.become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
             rings = {}
-            changes = await self._changes(services, self.kernel, (), rings)
+            changes = await self._changes(services, self.kernel, {}, rings)
         self._apply(changes)
-        self._rings = rings
+        self._rings, self._carried = rings, None
+        self._note(changes, services)
+        self.services = services
         kept = self.kernel.spec
         await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
         return changes
+
+    def _ended(self) -> dict[int, Ended]:
+        """Return which slots may go on to their next state now."""
+        learned, without = self.transitions.learned(time.monotonic()), self.settled_slots
+        nothing: set[int] = set()
+        return {s: Ended(learned.get(s, nothing), without.get(s, nothing)) for s in learned.keys() | without.keys()}
+
+    def _note(self, changes: Sequence[Change], services: Sequence[DesiredService]) -> None:
+        """Take up which slots are in which state now."""
+        if any(isinstance(change, PutSlots) for change in changes):
+            windows = {service.identity: service.learn_window_s for service in services}
+            self.transitions.note(changes, windows, time.monotonic())
+            self.generation += 1
+            self.settled_slots = {}
+            self.remembers |= not self.transitions.settled
+
+    def adopt_transitions(self, services: Sequence[DesiredService]) -> None:
+        """Take over slots that are not settled, as they lie in the tables."""
+        windows = {service.identity: service.learn_window_s for service in services}
+        self.transitions.adopt(self.kernel.tables(), windows, time.monotonic())
+        self.generation += 1
+        self.settled_slots = {}
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Apply; the totals of backends that go are carried on after their last packet and before they go."""
@@ -190,24 +287,26 @@ class Forwarding:
             identities = [rows[change.index].identity for change in going]
             self.carry(({identity: traffic[identity] for identity in identities}, {}))
         self.kernel.apply(going)
+        if self.remembers:
+            self.held.update(change.index for change in going)
 
-    @staticmethod
     async def _changes(
+        self,
         services: Sequence[DesiredService],
         kernel: Kernel,
-        settle: Collection[int] = (),
+        ended: Mapping[int, Ended] | None = None,
         rings: Rings | None = None,
     ) -> list[Change]:
         """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
-        spec = kernel.spec
-        return await asyncio.to_thread(reconcile, services, kernel.tables(), spec.capacity, spec.seed, settle, rings)
+        spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.held))
+        return only_real(await asyncio.to_thread(reconcile, services, tables, spec.capacity, spec.seed, ended, rings))
 
     async def become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
         """Swap the program, and the tables with it when their layout changes. Raises KernelError."""
         old = self.kernel
         if spec == old.spec:
             return
-        new = await asyncio.to_thread(Kernel, self.place, spec)
+        new = await asyncio.to_thread(Kernel.load, self.place, spec, old)
         new.put_devices(self._devices())
         other_tables = new.pinned.folder != old.pinned.folder
         prefixes = None
@@ -216,18 +315,21 @@ class Forwarding:
             if self.lists:
                 prefixes = _table_of(new)
                 await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
+            self._transplant(old, new)
             new.apply(await self._changes(services, new))
+            self._copy_flows(old, new)
+            self._carried = None
         attached = self.attached()
         if attached:
             for name, index in self._present().items():
                 loader.attach(self.place, new.pinned, name, index, self.mode)
-        if other_tables and attached:
-            await asyncio.sleep(QUIET_S)
-            self.carry((old.traffic(), old.verdicts() | old.spared()))
+        self._kernel = new
         if other_tables:
             self.prefixes = prefixes
-        self._kernel = new
-        old.close()
+            self.adopt_transitions(services)
+            await self._leave(old)
+        else:
+            old.close()
         self._tidy()
         log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
 

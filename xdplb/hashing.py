@@ -97,10 +97,28 @@ def hash_client(source: tuple[int, int], mask: tuple[int, int], key: int) -> int
     return _mix(_mix(key, source[0] & mask[0]), source[1] & mask[1]) * _OTHER & _MASK
 
 
-def flow_name(flow_hash: int, service: int, lines: int) -> tuple[int, int]:
-    """Return in which line of `flows` a flow of a moving slot is kept, and the 48 bits that name it there."""
-    value = _mix(flow_hash, service)
-    return (value >> 32) * lines >> 32, (value * _OTHER & _MASK) >> 16
+def flow_name(flow_hash: int, slot_hash: int, service: int, lines: int) -> tuple[int, int]:
+    """Return in which line of `flows` a flow is remembered, and the word of 64 bits that names it there.
+
+    `slot_hash` is what picked its slot: the flow's own hash, or with affinity the client's.
+    """
+    upper = _mix(flow_hash, service) >> 32
+    return upper * lines >> 32, slot_hash >> 44 << 44 | (upper & 0x7FFFF) << CONSTANTS["FLOW_NAME_SHIFT"]
+
+
+def flow_slot(name: int, ring_size: int) -> int:
+    """Return the slot of a remembered flow: its hash's upper 20 bits are in its word; no ring has more slots."""
+    return (name >> 44) * ring_size >> 20
+
+
+def flow_line(line: int, lines: int, name: int, new_lines: int) -> int:
+    """Return where a flow of one table lies in another of another size, from its line and its name.
+
+    Of the 32 bits that say so the line tells the upper ones and the name the lower 19. Both sizes are powers of two,
+    from 2^13 on.
+    """
+    upper = (line << 32) // lines | (name >> CONSTANTS["FLOW_NAME_SHIFT"] & 0x7FFFF)
+    return upper * new_lines >> 32
 
 
 def hash_account(source: tuple[int, int], version: int, mask: tuple[int, int], limit: int, what: int, key: int) -> int:

@@ -173,7 +173,7 @@ class Balancer:
     mtu: int | None = None  # the longest packet on the way to backends; None: what the route says
     vlan: bool = False  # VIPs are reached through tagged frames
     answers_per_s: int = 1000  # ICMP, on each CPU
-    max_flows: int = 1 << 20  # remembered at a time, of slots that change their backend
+    max_flows: int = 1 << 19  # remembered at a time, of slots that change their backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ backwards for what goes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xdplb import hashing
@@ -18,7 +18,10 @@ from xdplb.hashing import Key
 from xdplb.model import State
 from xdplb.ring import Member, build_ordered
 from xdplb.tables import (
+    MOVED,
+    MOVING,
     NO_BACKEND,
+    SETTLED,
     Capacity,
     Change,
     ClearBackend,
@@ -32,7 +35,7 @@ from xdplb.tables import (
     PutSlots,
     ServiceRow,
     Tables,
-    slot_backends,
+    slot_parts,
     slot_word,
 )
 
@@ -63,17 +66,17 @@ def reconcile(
     actual: Tables,
     capacity: Capacity,
     seed: int,
-    settle: Collection[int] = (),
+    ended: Mapping[int, Ended] | None = None,
     memo: Rings | None = None,
 ) -> list[Change]:
     """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom.
 
-    `settle` holds identities of services whose learn window is over: their slots stop moving. With a memo, only what
-    changed since it was made is looked at; it must be thrown away when the changes were not applied.
+    `ended` says, by service, which slots may go on to their next state. With a memo, only what changed since it was
+    made is looked at; it must be thrown away when the changes were not applied.
     """
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
-    put_slots, extents = _fill_rings(services, indexes, offsets, actual, settle, {} if memo is None else memo)
+    put_slots, extents = _fill_rings(services, indexes, offsets, actual, ended or {}, {} if memo is None else memo)
     limits, put_limits = _place_limits(services, actual, capacity)
     rows = _wanted_rows(services, offsets, limits)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
@@ -98,7 +101,8 @@ def _place_backends(
 ) -> tuple[dict[int, int], list[Change]]:
     """Give every reachable backend an index, its old one if it has one: identity -> index, and the writes."""
     known = {row.identity: index for index, row in actual.backends.items()}
-    free = (index for index in range(1, capacity.backends) if index not in actual.backends)
+    taken = actual.backends.keys() | set(actual.held)
+    free = (index for index in range(1, capacity.backends) if index not in taken)
     indexes: dict[int, int] = {}
     changes: list[Change] = []
     for desired in (backend for service in services for backend in service.backends):
@@ -167,16 +171,24 @@ def members_of(service: DesiredService) -> list[Member]:
 
 @dataclass(slots=True)
 class RingMemo:
-    """A ring as it was last written: what it was made of, its places, and which of its slots are moving."""
+    """A ring as it was last written: what it was made of, its places, and which of its slots are not settled."""
 
     service: DesiredService
     extent: _Extent
     index_of: list[int]
     places: array[int]
-    moving: set[int]
+    unsettled: set[int]
 
 
 Rings = dict[int, RingMemo]  # by service
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Slots (numbers in the table) of a service that may go on: from moving to moved, from moved to settled."""
+
+    windows: Collection[int] = ()  # whose learn window is over
+    flows: Collection[int] = ()  # of which no flow is remembered any more
 
 
 def _fill_rings(
@@ -184,7 +196,7 @@ def _fill_rings(
     indexes: dict[int, int],
     offsets: dict[int, int],
     actual: Tables,
-    settle: Collection[int],
+    ended: Mapping[int, Ended],
     memo: Rings,
 ) -> tuple[list[Change], set[range]]:
     """Return the slots to write, a change per service, and the extents in use; bring the memo up to date."""
@@ -197,15 +209,15 @@ def _fill_rings(
         extents.add(range(offset, offset + service.ring_size))
         new = _Extent(offset, service.ring_size)
         was, known = old.get(service.identity, new), memo.get(service.identity)
-        settling = service.identity in settle
-        if known and known.extent == new == was and known.service is service and not (settling and known.moving):
+        due = ended.get(service.identity, _NOTHING)
+        if known and known.extent == new == was and known.service is service and due is _NOTHING:
             continue
         places, order = build_ordered(members_of(service), service.ring_size, service.name)
         index_of = [indexes.get(service.backends[i].identity, NO_BACKEND) for i in order] + [NO_BACKEND]  # [-1]: none
         todo: Sequence[int] = range(service.ring_size)
-        moving = set(known.moving) if known else set[int]()
+        unsettled = set(known.unsettled) if known and known.extent == new else set[int]()
         if known and known.extent == new == was and known.index_of == index_of:
-            todo = sorted(moving.union(_differences(known.places, places)))
+            todo = sorted(unsettled.union(_differences(known.places, places)))
         entries = {}
         before = actual.slots[was.offset : was.offset + was.size] if len(todo) > was.size // 4 else None
         for slot in todo:
@@ -213,16 +225,16 @@ def _fill_rings(
             old_slot = slot * was.size // new.size
             have = before[old_slot] if before is not None else actual.slots[was.offset + old_slot]
             wanted = index_of[places[slot]]
-            word = have if have == wanted else _move(have, wanted, live, settling)
+            word = have if have == wanted else _next(have, wanted, live, service, due, was.offset + old_slot)
             if was != new or have != word:
                 entries[offset + slot] = word
-            if word >> 32:
-                moving.add(slot)
+            if word >> 62:
+                unsettled.add(slot)
             else:
-                moving.discard(slot)
+                unsettled.discard(slot)
         if entries:
             changes.append(PutSlots(service.identity, entries))
-        memo[service.identity] = RingMemo(service, new, index_of, places, moving)
+        memo[service.identity] = RingMemo(service, new, index_of, places, unsettled)
     return changes, extents
 
 
@@ -234,17 +246,29 @@ def _differences(a: array[int], b: array[int], step: int = 512) -> Iterator[int]
             yield from (at + n for n, (x, y) in enumerate(zip(left, right, strict=True)) if x != y)
 
 
-def _move(have: int, backend: int, live: Collection[int], settle: bool) -> int:
-    """Return a slot's next word. `previous` stays the oldest one that lives until the slot settles."""
-    owner, previous = slot_backends(have)
-    if owner == backend:
-        if previous == 0 or settle:
-            return backend
-        return slot_word(backend, previous if previous in live else backend)
-    oldest = previous or owner
-    if oldest == NO_BACKEND or backend == NO_BACKEND:
-        return backend
-    return slot_word(backend, oldest if oldest in live else backend)
+_NOTHING = Ended()
+
+
+def _next(have: int, backend: int, live: Collection[int], service: DesiredService, due: Ended, slot: int) -> int:
+    """Return a slot's next word. While it moves, `previous` stays the oldest backend that it had, if that lives.
+
+    Law: ../bpf/steer.h; with a learn window of 0, nothing is protected.
+    """
+    owner, previous, state = slot_parts(have)
+    if not service.learn_window_s:
+        return slot_word(backend)
+    if owner != backend:
+        oldest = previous if state == MOVING else owner
+        if oldest not in live:
+            oldest = NO_BACKEND
+        if state == SETTLED and oldest == NO_BACKEND:  # nobody had it, or who had it is gone
+            return slot_word(backend)
+        return slot_word(backend, oldest, MOVING)
+    if state == MOVED and slot in due.flows:
+        return slot_word(backend)
+    if state == MOVING and slot in due.windows:
+        state = MOVED
+    return slot_word(backend, previous if previous in live else NO_BACKEND, state)
 
 
 def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
@@ -308,6 +332,7 @@ def _wanted_rows(
                 service.mtu,
                 service.client4 if vip.address.version == 4 else service.client6,
                 limits.get(service.identity),
+                service.second_chance,
             )
             if vip.last_port:
                 leads = (*address, hashing.key_word(0, vip.protocol.number, "RANGES"))

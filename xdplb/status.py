@@ -8,31 +8,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdplb.desired import DesiredBackend, DesiredService
-from xdplb.tables import Tables, Traffic, slot_backends
+from xdplb.tables import MOVED, MOVING, Tables, Traffic, slot_parts
 
 
 @dataclass(frozen=True, slots=True)
 class SlotCounts:
-    """How many slots name each backend, and how many of each service are moving, by identity."""
+    """How many slots name each backend, and how many of each service are moving and have moved, by identity."""
 
     of_backend: dict[int, int]
     moving: dict[int, int]
+    moved: dict[int, int]
 
 
 def count_slots(tables: Tables) -> SlotCounts:
     """Count the slots of all rings."""
     counts: Counter[int] = Counter()
     moving: dict[int, int] = {}
+    moved: dict[int, int] = {}
     for row in {r.identity: r for r in tables.services.values() if r.ring_size}.values():
         words = Counter(tables.slots[row.ring_offset : row.ring_offset + row.ring_size])
-        moving[row.identity] = sum(n for word, n in words.items() if slot_backends(word)[1])
+        moving[row.identity], moved[row.identity] = (
+            sum(n for word, n in words.items() if slot_parts(word)[2] == state) for state in (MOVING, MOVED)
+        )
         for word, number in words.items():
-            counts[slot_backends(word)[0]] += number
-    return SlotCounts({row.identity: counts[index] for index, row in tables.backends.items()}, moving)
+            counts[slot_parts(word)[0]] += number
+    return SlotCounts({row.identity: counts[index] for index, row in tables.backends.items()}, moving, moved)
 
 
 def services_document(
-    services: Sequence[DesiredService], traffic: Mapping[int, Traffic], slots: SlotCounts
+    services: Sequence[DesiredService],
+    traffic: Mapping[int, Traffic],
+    slots: SlotCounts,
+    flows: Mapping[int, int],
 ) -> list[dict[str, Any]]:
     """Return `services` of the status document."""
     return [
@@ -41,7 +48,14 @@ def services_document(
             "vips": [str(vip) for vip in service.vips],
             "ring_size": service.ring_size,
             "moving_slots": slots.moving.get(service.identity, 0),
-            "backends": [_backend(b, traffic.get(b.identity, Traffic()), slots.of_backend) for b in service.backends],
+            "moved_slots": slots.moved.get(service.identity, 0),
+            "backends": [
+                {
+                    **_backend(b, traffic.get(b.identity, Traffic()), slots.of_backend),
+                    "flows_left": flows.get(b.identity, 0),
+                }
+                for b in service.backends
+            ],
         }
         for service in services
     ]

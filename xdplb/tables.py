@@ -5,7 +5,7 @@ What a row means stands in `bpf/maps.h`; how its bytes lie, only `dataplane` kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -25,7 +25,7 @@ class Capacity:
     slots: int = 1 << 18
     backends: int = 1 << 12
     limits: int = 64
-    flows: int = 1 << 14  # lines of 7 flows each
+    flows: int = 1 << 14  # lines of 7 flows learned and 8 born
     clients: int = 8  # of 8 accounts each
     spans: int = 1 << 18  # words for the guard's lists
 
@@ -49,6 +49,7 @@ class ServiceRow:
     mtu: int = NO_MTU
     client: tuple[int, int] = (0, 0)  # mask; (0, 0): no affinity
     limit: int | None = None
+    second_chance: bool = False
     ranges: tuple[tuple[int, int], ...] = ()
 
 
@@ -115,6 +116,7 @@ class Tables:
     slots: Sequence[int] = ()
     limits: dict[int, LimitRow] = field(default_factory=dict)
     networks: dict[Network, int] = field(default_factory=dict)
+    held: Collection[int] = ()  # indexes of `backends` that flows may still be remembered for: nobody may have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +128,17 @@ class PutBackend:
     fresh: bool
 
 
-def slot_word(backend: int, previous: int = 0) -> int:
-    """Return a slot as one word: two backend indexes; `previous` 0 means settled."""
-    return backend | previous << 32
+SETTLED, MOVING, MOVED = 0, 1, 2  # states of a slot: bpf/maps.h, `SLOT_...`
 
 
-def slot_backends(word: int) -> tuple[int, int]:
-    """Return (backend, previous) of a slot's word."""
-    return word & 0xFFFFFFFF, word >> 32
+def slot_word(backend: int, previous: int = NO_BACKEND, state: int = SETTLED) -> int:
+    """Return a slot as one word: two backend indexes and its state. A settled slot has no previous backend."""
+    return backend | previous << 32 | state << 62
+
+
+def slot_parts(word: int) -> tuple[int, int, int]:
+    """Return (backend, previous, state) of a slot's word."""
+    return word & 0xFFFFFFFF, word >> 32 & 0x3FFFFFFF, word >> 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +147,6 @@ class PutSlots:
 
     service: int  # identity
     entries: dict[int, int]
-
-    def moves(self) -> bool:
-        """Whether any of them is moving afterwards."""
-        return any(word >> 32 for word in self.entries.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def test_flows_of_a_moving_slot_stay_and_new_ones_go_to_the_new_backend(xdp: Xdp
     xdp.serve(config(service(backends=BACKENDS4[:1])))
     old = str(BACKENDS4[0].address)
     xdp.apply(desired(config(service(backends=BACKENDS4[:2]))))
-    words = {w for w in xdp.kernel.tables().slots if w >> 32}
+    words = {w for w in xdp.kernel.tables().slots if w >> 62}
     assert words
 
     opened = {port: xdp.run(tcp(port, vip))[1][IP].dst for port in range(5000, 5200)}

@@ -31,7 +31,7 @@ def test_another_process_adopts_program_and_tables_and_has_nothing_to_write(xdp:
     xdp.run(tcp())
     before = xdp.kernel.traffic()
 
-    other = Kernel(xdp.place, xdp.kernel.spec)
+    other = Kernel.load(xdp.place, xdp.kernel.spec)
 
     assert other.pinned.adopted
     assert reconcile(services, other.tables(), other.spec.capacity, other.spec.seed) == []

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tests.rig import writing
-from tests.rig.reading import Kind, Packet, Reader
+from tests.rig.reading import TCP, Kind, Packet, Reader
 from tests.rig.xdp import Action
 from xdplb import hashing
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService
 from xdplb.hashing import mapped
 from xdplb.model import Protocol
-from xdplb.tables import LimitRow, ServiceRow, Tables, Way, slot_backends
+from xdplb.tables import MOVING, NO_BACKEND, SETTLED, BackendRow, LimitRow, ServiceRow, Tables, Way, slot_parts
 
 NOT_LISTED, BLOCKED, ALLOWED = 0, 1, 2  # what the lists say of a sender
 ANSWERS_AT_ONCE = 64
@@ -27,6 +27,16 @@ _MASK = (1 << 64) - 1
 _GOLDEN, _OTHER = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 Account = tuple[str, int, int, int]  # what is limited, whose limit, family of the client, its bits
+
+
+Flow = tuple[int, int, int]  # its hash, the hash that picks its slot, its service
+
+
+class Remembered(NamedTuple):
+    """A flow of a slot that is not settled."""
+
+    backend: int  # index
+    closing: bool
 
 
 class Outcome(NamedTuple):
@@ -47,7 +57,8 @@ class Oracle:
         self.spec, self.verdict = spec, verdict
         self.devices: set[int] = set()
         self.reader = Reader(spec, self.is_vip)
-        self.born: dict[tuple[int, int], int] = {}  # (hash of the flow, service)
+        self.born: dict[Flow, Remembered] = {}
+        self.learned: dict[Flow, Remembered] = {}
         self.accounts: dict[Account, int] = {}  # what is still to be paid, in units of 64 ns
         self.answers = 0  # the same
         self.spared: Counter[str] = Counter()
@@ -99,15 +110,21 @@ class Oracle:
             return _ended("passed_no_service", frame)
         if packet.at + packet.length > len(frame):
             return _ended("dropped_malformed", frame)
-        if packet.ordinary and packet.version == 6 and packet.length > service.mtu and frame[packet.at] >> 4 != 6:
-            return _ended("passed_not_ip", frame)  # looked at closer, because it is that long
+        flow = picked = self._hash(packet)
+        if self.spec.client and any(service.client):
+            halves = (int.from_bytes(half, "little") for half in (packet.source[:8], packet.source[8:]))
+            picked = hashing.hash_client((next(halves), next(halves)), service.client, self.spec.hash_key)
+        word = self._slots[service.ring_offset + hashing.slot_of(picked, service.ring_size)]
+        second = self._wants_second_chance(packet, service) and slot_parts(word)[2] != SETTLED
+        closer = packet.ordinary and (second or packet.length > service.mtu)
+        if closer and packet.version == 6 and frame[packet.at] >> 4 != 6:
+            return _ended("passed_not_ip", frame)
         if reason := self._guard(packet, service):
             return _ended(reason, frame)
-        flow = self._hash(packet, service)
-        index = self._steer(packet, service, flow)
-        if index == 0:
+        index, other = self._steer(packet, (flow, picked, service.identity), word)
+        if index == NO_BACKEND:
             return _ended("dropped_no_backend", frame)
-        return self._send(packet, index, flow)
+        return self._send(packet, index, picked, self._other(packet, index, other) if second else None)
 
     # --- which service --------------------------------------------------------------------------------------
 
@@ -172,12 +189,10 @@ class Oracle:
 
     # --- which backend --------------------------------------------------------------------------------------
 
-    def _hash(self, packet: Packet, service: ServiceRow) -> int:
-        """As `hash_flow` and `hash_client` of xdplb/hashing.py, from what a packet has."""
+    def _hash(self, packet: Packet) -> int:
+        """As `hash_flow` of xdplb/hashing.py, from what a packet has."""
         source, vip = packet.source, packet.vip
         high, low = int.from_bytes(source[:8], "little"), int.from_bytes(source[8:], "little")
-        if self.spec.client and any(service.client):
-            return hashing.hash_client((high, low), service.client, self.spec.hash_key)
         port, vip_port = packet.ports
         ports = (port & 0xFF) << 8 | port >> 8 | (vip_port & 0xFF) << 24 | (vip_port >> 8) << 16
         value = self.spec.hash_key
@@ -190,21 +205,51 @@ class Oracle:
         value = (value ^ value >> 32 ^ int.from_bytes(vip[8:], "little")) * _GOLDEN & _MASK
         return (value ^ value >> 32) * _OTHER & _MASK
 
-    def _steer(self, packet: Packet, service: ServiceRow, flow: int) -> int:
-        """Return the index of a backend; 0: there is none."""
-        word = self._slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)]
-        index, previous = slot_backends(word)
-        if previous == 0:
+    def _steer(self, packet: Packet, flow: Flow, word: int) -> tuple[int, int]:
+        """Return the indexes of a backend and of the slot's other one; 0: there is none."""
+        index, previous, state = slot_parts(word)
+        if state == SETTLED:
+            return index, NO_BACKEND
+        chosen = self._keep(packet, flow, word)
+        return chosen, previous if chosen == index else index
+
+    def _keep(self, packet: Packet, flow: Flow, word: int) -> int:
+        index, previous, state = slot_parts(word)
+        told = packet.kind is not Kind.ERROR
+        if packet.opens and told:
+            self.learned.pop(flow, None)
+            self.born.pop(flow, None)
+            if state == MOVING and index != NO_BACKEND:
+                self.born[flow] = Remembered(index, packet.closes)
             return index
-        if packet.opens:
-            self.born[flow, service.identity] = index
+        flows = self.born if flow in self.born else self.learned
+        kept = flows.get(flow)
+        if kept and self._is_up(kept.backend):
+            if told:
+                flows[flow] = Remembered(kept.backend, kept.closing or packet.closes)
+            return kept.backend
+        if state != MOVING or not self._is_up(previous):
             return index
-        kept = self.born.get((flow, service.identity), previous)
-        return kept if kept in self._backends and self._backends[kept].up else index
+        if told:
+            before = self.learned.get(flow)
+            self.learned[flow] = Remembered(previous, packet.closes or (before is not None and before.closing))
+        return previous
+
+    def _is_up(self, index: int) -> bool:
+        return index in self._backends and self._backends[index].up
+
+    def _wants_second_chance(self, packet: Packet, service: ServiceRow) -> bool:
+        return self.spec.second_chance and service.second_chance and packet.protocol == TCP and not packet.opens
+
+    def _other(self, packet: Packet, index: int, other: int) -> BackendRow | None:
+        """The backend that is named behind the outer header, for one that does not know the connection."""
+        if packet.kind is not Kind.PLAIN or other == index or not self._is_up(other):
+            return None
+        return self._backends[other]
 
     # --- out ------------------------------------------------------------------------------------------------
 
-    def _send(self, packet: Packet, index: int, flow: int) -> Outcome:
+    def _send(self, packet: Packet, index: int, flow: int, other: BackendRow | None) -> Outcome:
         row = self._backends[index]
         if row.way is not Way.LOCAL:
             if packet.ttl < 2:
@@ -217,7 +262,7 @@ class Oracle:
                 return Outcome(Action.DROP, b"", "dropped_no_egress")
             action = Action.REDIRECT
         self.sent[row.identity] += 1
-        left = writing.forwarded(packet, row, flow, self.spec, self.sent[row.identity])
+        left = writing.forwarded(packet, row, flow, self.spec, self.sent[row.identity], other)
         return Outcome(action, left, "", index, packet.opens)
 
     def _may_answer(self) -> bool:

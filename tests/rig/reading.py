@@ -50,6 +50,7 @@ class Packet:
     ttl: int
     ports: Ports = (0, 0)
     opens: bool = False
+    closes: bool = False
     kind: Kind = Kind.PLAIN
     ordinary: bool = False
 
@@ -128,6 +129,7 @@ class Reader:
         packet.ports = (frame[at] << 8 | frame[at + 1], frame[at + 2] << 8 | frame[at + 3])
         if protocol == TCP:
             packet.opens = frame[at + 13] & 0x12 == 0x02  # SYN without ACK
+            packet.closes = frame[at + 13] & 0x05 != 0  # FIN or RST
         elif protocol == SCTP:
             packet.opens = frame[at + 12] == 1  # INIT
         return ""

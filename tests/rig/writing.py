@@ -37,8 +37,13 @@ def updated(check: int, old: int, new: int) -> int:
 # --- forwarding ---------------------------------------------------------------------------------------------
 
 
-def forwarded(packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int) -> bytes:
-    """Return the frame for a backend. `flow` is the hash; `sent` the backend's packets, this one included."""
+def forwarded(
+    packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int, other: BackendRow | None = None
+) -> bytes:
+    """Return the frame for a backend. `flow` is the hash; `sent` the backend's packets, this one included.
+
+    `other` is named in a header of its own between the outer one and the packet (second chance).
+    """
     if row.way is Way.LOCAL:
         return packet.frame
     inner = with_lower_ttl(packet)
@@ -46,6 +51,10 @@ def forwarded(packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int)
         return ethernet(packet, row, packet.version) + inner
     version, protocol, length = OUTER_VERSION[row.way], IN_IP[packet.version], packet.length
     gue = b""
+    if other:
+        inside = OUTER_VERSION[other.way]
+        middle = (outer4 if inside == 4 else outer6)(packet, other, flow, spec, sent, protocol, length, ttl=63)
+        inner, protocol, length = middle + inner, IN_IP[inside], length + len(middle)
     if row.way in (Way.GUE4, Way.GUE6):
         length += 12
         gue = words(0xC000 | flow >> 32 & 0x3FFF, row.gue_port, length & 0xFFFF, 0) + bytes([0, protocol, 0, 0])
@@ -75,20 +84,24 @@ def spread(source: bytes, bits: int, flow: int) -> bytes:
     return (number >> bits << bits | flow >> 32 & (1 << bits) - 1).to_bytes(len(source), "big")
 
 
-def outer4(packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int, protocol: int, length: int) -> bytes:
+def outer4(
+    packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int, protocol: int, length: int, ttl: int = 64
+) -> bytes:
     """RFC 791; RFC 2003, 3.1; TOS as RFC 6040; the identification lies there as this CPU has it, little-endian."""
     fragments = b"\0\0\x40\0" if spec.outer_df else (sent & 0xFFFF).to_bytes(2, "little") + b"\0\0"
     source = spread(row.source.packed, spec.source4_bits, flow)
-    start = bytes([0x45, packet.traffic_class]) + words(length + 20 & 0xFFFF) + fragments + bytes([64, protocol])
+    start = bytes([0x45, packet.traffic_class]) + words(length + 20 & 0xFFFF) + fragments + bytes([ttl, protocol])
     addresses = source + row.address.packed
     return start + words(checksum(start + addresses)) + addresses
 
 
-def outer6(packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int, protocol: int, length: int) -> bytes:
+def outer6(
+    packet: Packet, row: BackendRow, flow: int, spec: Spec, sent: int, protocol: int, length: int, ttl: int = 64
+) -> bytes:
     """RFC 8200; flow label as RFC 6438."""
     first = 6 << 28 | packet.traffic_class << 20 | flow >> 32 & 0xFFFFF
     source = spread(mapped(row.source), spec.source6_bits, flow)
-    start = first.to_bytes(4, "big") + words(length & 0xFFFF) + bytes([protocol, 64])
+    start = first.to_bytes(4, "big") + words(length & 0xFFFF) + bytes([protocol, ttl])
     return start + source + mapped(row.address)
 
 

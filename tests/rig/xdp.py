@@ -12,6 +12,7 @@ from typing import Any
 from scapy.layers.l2 import Ether
 
 from tests.rig.packets import hop
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.plane import Spec
@@ -19,6 +20,7 @@ from xdplb.desired import DesiredService, Health, Overrides, desire
 from xdplb.errors import KernelError
 from xdplb.model import Config
 from xdplb.reconcile import reconcile
+from xdplb.sweep import Clock
 from xdplb.tables import Capacity
 
 SPEC = Spec(
@@ -32,6 +34,7 @@ SPEC = Spec(
 )
 
 
+WORDS = {"flows": 16, "clients": 8}  # of 8 bytes, in a line
 REMEMBERED = {"fragments": (40, 8)}  # bytes of key and value
 LOOPBACK = 1  # its ifindex; BPF_PROG_TEST_RUN's frames come in by it
 
@@ -46,11 +49,16 @@ class Action(IntEnum):
     REDIRECT = 4
 
 
-def desired(config: Config, overrides: Overrides | None = None, down: set[str] | None = None) -> Any:
+def desired(
+    config: Config,
+    overrides: Overrides | None = None,
+    down: set[str] | None = None,
+    draining: set[tuple[str, str]] | None = None,
+) -> Any:
     """The desired state when everything is reachable and all backends but `down` are up."""
     hops = {b.address: hop(b.address.version) for s in config.services for b in s.backends}
     health = {(s.name, b.name): Health(b.name not in (down or set()), "") for s in config.services for b in s.backends}
-    return desire(config, overrides or Overrides(), health, hops)
+    return desire(config, overrides or Overrides(draining=draining or set()), health, hops)
 
 
 class Xdp:
@@ -60,7 +68,7 @@ class Xdp:
         self.place = loader.Place(name or f"test-packets-{os.getpid()}")
         self.place.make()
         try:
-            self.kernel = Kernel(self.place, spec)
+            self.kernel = Kernel.load(self.place, spec)
         except KernelError:
             self.place.remove()
             raise
@@ -81,7 +89,11 @@ class Xdp:
 
     def forget(self) -> None:
         """Begin counting at 0, with no flow, fragment or client remembered and every rate paid off."""
-        self.kernel.forget()
+        self.kernel.flows.cast("B")[:] = bytes(8 * len(self.kernel.flows))
+        with self.map("clients") as fd:
+            for line, _ in self.words("clients"):
+                syscall.update(fd, line.to_bytes(4, "little"), bytes(8 * WORDS["clients"]))
+        self.kernel.stamp = Clock().word
         for name, words in (("verdicts", 20), ("spared", 4), ("answers", 1)):
             with self.map(name) as fd:
                 syscall.update(fd, bytes(4), bytes(8 * words * syscall.possible_cpus()))
@@ -89,6 +101,19 @@ class Xdp:
             with self.map(name) as fd:
                 for key in syscall.keys(fd, REMEMBERED[name][0]):
                     syscall.delete(fd, key)
+
+    def words(self, name: str) -> list[tuple[int, int]]:
+        """(line, word) of every word in use of `flows` or `clients`."""
+        with self.map(name) as fd:
+            entries = self.kernel.pinned.maps[name]["entries"]
+            words = memoryview(syscall.lookup_array(fd, entries, 8 * WORDS[name])).cast("Q").tolist()
+        return [(at // WORDS[name], word) for at, word in enumerate(words) if word]
+
+    def flows(self) -> list[tuple[int, bool, int]]:
+        """(line, whether it was born there, word) of every remembered flow."""
+        words, line = self.kernel.flows.tolist(), WORDS["flows"]
+        first_born = 1 + CONSTANTS["LEARNED_IN_LINE"]
+        return [(at // line, at % line >= first_born, word) for at, word in enumerate(words) if word >> 16]
 
     def remembered(self, name: str) -> dict[bytes, bytes]:
         """What a map remembers: `fragments`."""

@@ -19,7 +19,8 @@ from xdplb.guard import Lists
 from xdplb.model import Address, Backend, Balancer, Config, Forward, Guard, Limits, Rate, Service, Vip
 from xdplb.prefixes import Prefix, Prefixes
 from xdplb.reconcile import needed, reconcile
-from xdplb.tables import PutSlots, Way, slot_backends, slot_word
+from xdplb.sweep import Clock
+from xdplb.tables import MOVING, PutSlots, Way, slot_parts, slot_word
 
 BACKENDS = 100
 COPIES = 3  # of each program: where its code happens to lie costs or saves a ns or two
@@ -119,15 +120,16 @@ def prepare(place: Place, case: Case) -> Request:
     spec = replace(spec, block_counts_only=True, capacity=spec.capacity.union(needed(desired)))
     if case.moving:
         spec = replace(spec, capacity=replace(spec.capacity, flows=1 << 18))
-    kernel = Kernel(place, spec)
+    kernel = Kernel.load(place, spec)
     kernel.apply(reconcile(desired, kernel.tables(), spec.capacity, spec.seed))
     if case.moving:
         words = {
-            slot: slot_word(slot_backends(word)[0], slot_backends(word)[0] % BACKENDS + 1)
+            slot: slot_word(slot_parts(word)[0], slot_parts(word)[0] % BACKENDS + 1, MOVING)
             for slot, word in enumerate(kernel.tables().slots)
             if word
         }
         kernel.apply([PutSlots(desired[0].identity, words)])
+        kernel.stamp = Clock().word
     if case.prefixes:
         Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans")).load(lists.blocked, ())
     kernel.close()

@@ -139,6 +139,8 @@ class _Maker:
         if spec.client and rng.random() < 0.5:
             lengths = {"affinity_prefix4": rng.choice([32, 24, 8]), "affinity_prefix6": rng.choice([128, 64, 33])}
             service = replace(service, affinity=Affinity.CLIENT, **lengths)  # type: ignore[arg-type]
+        if spec.second_chance and forward in (Forward.IPIP, Forward.GUE) and rng.random() < 0.6:
+            service = replace(service, second_chance=True)
         if spec.limits and rng.random() < 0.35:
             service = replace(service, limits=self._limits())
         return service

@@ -17,7 +17,15 @@ REASONS = (
 NEVER = {
     "dropped_no_headroom": "BPF_PROG_TEST_RUN always leaves 256 bytes in front of a frame",
 }
-MEMORY = ("flows kept", "fragments kept", "accounts kept", "spared", "in a later state", "of several buffers")
+MEMORY = (
+    "flows born",
+    "flows learned",
+    "fragments kept",
+    "accounts kept",
+    "spared",
+    "in a later state",
+    "of several buffers",
+)
 
 
 @dataclass(slots=True)

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.rig.oracle import Oracle, Outcome
+from tests.rig.oracle import Flow, Oracle, Outcome, Remembered
 from tests.rig.xdp import Action, Xdp
 from tools.fuzz.configs import Case
 from tools.fuzz.frames import LONGEST, Frames
 from tools.fuzz.lists import fill, verdict_of
 from tools.fuzz.mutations import Mutations
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import syscall
 from xdplb.dataplane.plane import Spec
 from xdplb.hashing import flow_name, hash_account
 from xdplb.reconcile import NoRoom
-from xdplb.tables import LimitRow, Tables
+from xdplb.tables import MOVED, MOVING, LimitRow, PutSlots, Tables, slot_parts, slot_word
 
 BATCH = 400  # frames between two looks at the counters
 LINEAR = 3520  # bytes of a frame that BPF_PROG_TEST_RUN keeps in one buffer
@@ -83,7 +84,8 @@ class Run:
 
     def _note_memory(self, steps: Sequence[Step]) -> None:
         oracle, met = self.oracle, self.tally.met
-        met["flows kept"] += len(oracle.born)
+        met["flows born"] += len(oracle.born)
+        met["flows learned"] += len(oracle.learned)
         met["fragments kept"] += len(oracle.reader.fragments)
         met["accounts kept"] += len(oracle.accounts)
         met["spared"] += sum(oracle.spared.values())
@@ -139,6 +141,7 @@ class Run:
             self.xdp.apply(self.case.states[number])
         except NoRoom:
             return False
+        self._let_move()
         tables = self.xdp.kernel.tables()
         tables = Tables(tables.services, tables.backends, tables.slots[:], tables.limits, tables.networks)
         self.oracle.serve(self.case.states[number], tables)
@@ -147,6 +150,13 @@ class Run:
         live = {row.identity for row in tables.backends.values()}
         self.traffic = {identity: self.traffic.get(identity, [0, 0, 0]) for identity in live}
         return True
+
+    def _let_move(self) -> None:
+        """Have the learn window end for a third of the slots that are moving."""
+        slots = self.xdp.kernel.tables().slots
+        parts = {at: slot_parts(word) for at, word in enumerate(slots[:]) if at % 3 == 0 and word >> 62 == MOVING}
+        moved = {at: slot_word(backend, previous, MOVED) for at, (backend, previous, _) in parts.items()}
+        self.xdp.kernel.apply([PutSlots(0, moved)])
 
     # --- one frame ------------------------------------------------------------------------------------------
 
@@ -191,15 +201,19 @@ class Run:
         """Compare flows, fragments and accounts."""
         oracle, xdp = self.oracle, self.xdp
         lines = self.case.spec.capacity.flows
-        born = Counter((*flow_name(*key, lines), index) for key, index in oracle.born.items())
-        kept = Counter((line, word >> 16, word & 0xFFFF) for line, word in xdp.kernel.remembered("flows"))
+        expected = Counter(
+            _remembered(flow, kept, lines, born)
+            for born, flows in ((False, oracle.learned), (True, oracle.born))
+            for flow, kept in flows.items()
+        )
+        kept = Counter(xdp.flows())
         fragments = {
             b"%b%b%b%b" % (*key[:3], key[3].to_bytes(4, "little")): b"".join(port.to_bytes(2, "big") for port in ports)
             + bytes(4)
             for key, ports in oracle.reader.fragments.items()
         }
         return (
-            _compare("flows", dict(born), dict(kept))
+            _compare("flows", dict(expected), dict(kept))
             or _compare("fragments", fragments, xdp.remembered("fragments"))
             or self._compare_accounts()
         )
@@ -228,6 +242,12 @@ class Run:
                 ahead = (word - now) & (1 << 40) - 1
                 got[place // 8, word >> 40, -(-ahead // cost)] += 1
         return _compare("clients", dict(expected), dict(got))
+
+
+def _remembered(flow: Flow, kept: Remembered, lines: int, born: bool) -> tuple[int, bool, int]:
+    line, name = flow_name(*flow, lines)
+    low = kept.closing << CONSTANTS["FLOW_CLOSING_SHIFT"] | 1 << CONSTANTS["FLOW_STAMP_SHIFT"] | kept.backend
+    return line, born, name | low
 
 
 def _compare(what: str, expected: Mapping[Any, object], got: Mapping[Any, object]) -> Difference | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdplb import hashing
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane.plane import Spec
+from xdplb.desired import DesiredService
 from xdplb.model import Address, Network, Vip
+from xdplb.sweep import Clock, Look, look_for
 from xdplb.tables import (
+    MOVING,
     NO_BACKEND,
     BackendRow,
     Change,
@@ -24,7 +28,7 @@ from xdplb.tables import (
     ServiceRow,
     Tables,
     Traffic,
-    slot_backends,
+    slot_parts,
 )
 
 
@@ -38,7 +42,9 @@ class Fake:
         self.slots = [NO_BACKEND] * spec.capacity.slots
         self.limits: dict[int, LimitRow] = {}
         self.networks: dict[Network, int] = {}
-        self.born: dict[tuple[Address, int, Vip], int] = {}  # flow -> index, in moving slots only
+        self.clock = Clock()
+        self.born: dict[tuple[int, int], int] = {}  # flow, by line and name -> its word in `flows`
+        self.learned: dict[tuple[int, int], int] = {}
         self.sent: dict[int, Traffic] = {}
         self.reasons: dict[str, int] = {}
 
@@ -120,24 +126,49 @@ class Fake:
         service = self.find_service(vip)
         if service is None:
             return "passed_no_service"
+        flow = picked = hashing.hash_flow(source, port, vip, self.spec.hash_key)
         if any(service.client):
-            flow = hashing.hash_client(hashing.words(source), service.client, self.spec.hash_key)
-        else:
-            flow = hashing.hash_flow(source, port, vip, self.spec.hash_key)
-        index, previous = slot_backends(self.slots[service.ring_offset + hashing.slot_of(flow, service.ring_size)])
-        if index == NO_BACKEND:
-            return "dropped_no_backend"
-        if previous:
-            index = self._keep((source, port, vip), opens, index, previous)
-        return self.backends[index]
+            picked = hashing.hash_client(hashing.words(source), service.client, self.spec.hash_key)
+        word = self.slots[service.ring_offset + hashing.slot_of(picked, service.ring_size)]
+        index, _, state = slot_parts(word)
+        if state:
+            name = hashing.flow_name(flow, picked, service.identity, self.spec.capacity.flows)
+            index = self._keep(name, opens, word)
+        return self.backends[index] if index != NO_BACKEND else "dropped_no_backend"
 
-    def _keep(self, flow: tuple[Address, int, Vip], opens: bool, index: int, previous: int) -> int:
-        """Follow a flow of a moving slot, as `keep_flow` in bpf/steer.h does."""
+    def _keep(self, name: tuple[int, int], opens: bool, slot: int) -> int:
+        """Follow a flow of a slot that is not settled, as `keep_flow` in bpf/steer.h does."""
+        index, previous, state = slot_parts(slot)
         if opens:
-            self.born[flow] = index
+            self.learned.pop(name, None)
+            self.born.pop(name, None)
+            if state == MOVING and index != NO_BACKEND:
+                self.born[name] = self._word(name, index)
             return index
-        kept = self.backends.get(self.born.get(flow, previous))
-        return self.born.get(flow, previous) if kept is not None and kept.up else index
+        kept = self.born if name in self.born else self.learned
+        found = kept.get(name, 0) & 0xFFFF
+        if found and self._is_up(found):
+            kept[name] = self._word(name, found)
+            return found
+        if state != MOVING or not self._is_up(previous):
+            return index
+        self.learned[name] = self._word(name, previous)
+        return previous
+
+    def _is_up(self, index: int) -> bool:
+        return index in self.backends and self.backends[index].up
+
+    def _word(self, name: tuple[int, int], index: int) -> int:
+        return name[1] | self.clock.open << CONSTANTS["FLOW_STAMP_SHIFT"] | index
+
+    def sweep(self, services: Sequence[DesiredService]) -> Look:
+        """Look through the remembered flows and forget what may be forgotten."""
+        look = look_for(services, self.tables(), self.clock)
+        for flows in (self.born, self.learned):
+            names = list(flows)
+            for place in look.take([flows[name] for name in names]):
+                del flows[names[place]]
+        return look
 
     def send(self, source: Address, port: int, vip: Vip, opens: bool = False, size_bytes: int = 64) -> BackendRow | str:
         """Steer one packet and count it."""

@@ -22,6 +22,9 @@ from xdplb.dataplane.plane import Spec
 from xdplb.hashing import mapped, port_word
 from xdplb.model import Address, Network
 from xdplb.tables import (
+    MOVED,
+    MOVING,
+    SETTLED,
     BackendRow,
     Change,
     ClearBackend,
@@ -38,12 +41,13 @@ from xdplb.tables import (
     Tables,
     Traffic,
     Way,
-    slot_backends,
+    slot_parts,
     slot_word,
 )
 
 _WAYS = {CONSTANTS[f"WAY_{way.name}"]: way for way in Way}
-_MOVING = CONSTANTS["SLOT_MOVING"]
+_BITS = {MOVING: CONSTANTS["SLOT_MOVING"], MOVED: CONSTANTS["SLOT_MOVED"], SETTLED: 0}
+_SETTLED_BELOW = CONSTANTS["SLOT_MOVED"]
 _NUMBERS = {way: number for number, way in _WAYS.items()}
 
 
@@ -53,16 +57,15 @@ def request_for(spec: Spec) -> Request:
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
 
-_MAPPED = ("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows")
+_MAPPED = ("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows", "stamps")
 
 
 class Kernel:
     """One program with its maps. Attaching it is the loader's work."""
 
-    def __init__(self, place: Place, spec: Spec) -> None:
-        """Adopt or load. Raises KernelError."""
-        self.spec = spec
-        self.pinned: Pinned = obtain(place, request_for(spec))
+    def __init__(self, spec: Spec, pinned: Pinned) -> None:
+        """Take over what is loaded and pinned. Raises KernelError, KeyError when it is not shaped as this version's."""
+        self.spec, self.pinned = spec, pinned
         self._cpus = syscall.possible_cpus()
         self._fds = {name: syscall.get(self.pinned.folder / name) for name in self.pinned.maps}
         self._leaf = {name: layout.build(m["value"]) for name, m in self.pinned.maps.items()}
@@ -73,7 +76,22 @@ class Kernel:
         self._limits: Any = self._rows("limits")
         self._identities = memoryview(self._mapped["identities"]).cast("Q")
         self._slots = Slots(*(memoryview(self._mapped[name]).cast("I") for name in ("slots", "previous")))
+        self.flows = memoryview(self._mapped["flows"]).cast("Q")
+        self._stamps = memoryview(self._mapped["stamps"]).cast("Q")
         self._known = self._read()
+
+    @classmethod
+    def load(cls, place: Place, spec: Spec, old: Kernel | None = None) -> Kernel:
+        """Adopt, or load a new one; its flows are remembered where the old one's are, if they can be.
+
+        Raises KernelError.
+        """
+        lend = old.pinned.folder if old and old.spec.capacity.flows == spec.capacity.flows else None
+        return cls(spec, obtain(place, request_for(spec), lend))
+
+    def shares_flows(self, other: Kernel) -> bool:
+        """Whether both remember flows in the same table."""
+        return syscall.map_id(self._fds["flows"]) == syscall.map_id(other._fds["flows"])
 
     def _map(self, name: str) -> mmap.mmap:
         size = ctypes.sizeof(self._leaf[name]) * self.pinned.maps[name]["entries"]
@@ -86,6 +104,8 @@ class Kernel:
         """Give the descriptors back; the pins stay."""
         self._slots.release()
         self._identities.release()
+        self.flows.release()
+        self._stamps.release()
         del self._services, self._ranges, self._backends, self._limits
         for view in self._mapped.values():
             view.close()
@@ -168,6 +188,7 @@ class Kernel:
         leaf.client.high, leaf.client.low = row.client
         leaf.flags = CONSTANTS["SERVICE_CLIENT"] if any(row.client) else 0
         leaf.flags |= CONSTANTS["SERVICE_LIMITED"] if row.limit is not None else 0
+        leaf.flags |= CONSTANTS["SERVICE_SECOND_CHANCE"] if row.second_chance else 0
         have = self._services[number]
         if have.port_and_protocol == word and (have.vip.high, have.vip.low) == (high, low):
             leaf.port_and_protocol = word  # the same key with other contents: it may be found all the time
@@ -205,6 +226,7 @@ class Kernel:
             row.mtu,
             (row.client.high, row.client.low),
             row.limit if row.flags & CONSTANTS["SERVICE_LIMITED"] else None,
+            bool(row.flags & CONSTANTS["SERVICE_SECOND_CHANCE"]),
             tuple((word & 0xFFFF, word >> 16) for word in words),
         )
 
@@ -267,18 +289,16 @@ class Kernel:
         size = ctypes.sizeof(self._leaf[name]) * self._cpus
         return memoryview(syscall.lookup_array(self._fds[name], entries, size)).cast("Q")
 
-    def remembered(self, table: str) -> list[tuple[int, int]]:
-        """Return (line, word) of every word in use of `flows` or `clients`."""
-        words = memoryview(self._mapped[table]).cast("Q")
-        first = 1 if table == "flows" else 0
-        found = [(at // 8, words[at]) for at in range(len(words)) if at % 8 >= first and words[at]]
-        words.release()
-        return found
+    # --- flows ----------------------------------------------------------------------------------------------
 
-    def forget(self) -> None:
-        """Forget all flows and clients."""
-        for table in ("flows", "clients"):
-            self._mapped[table][:] = bytes(len(self._mapped[table]))
+    @property
+    def stamp(self) -> int:
+        """The time that flows are stamped with."""
+        return int(self._stamps[0])
+
+    @stamp.setter
+    def stamp(self, word: int) -> None:
+        self._stamps[0] = word
 
     def zero_verdicts(self) -> None:
         """Begin counting reasons at 0."""
@@ -310,27 +330,30 @@ class Slots(Sequence[int]):
         """Return one word, or a list of them."""
         if isinstance(at, slice):
             found = self._slots[at].tolist()
-            if not found or max(found) < _MOVING:
+            if not found or max(found) < _SETTLED_BELOW:
                 return found
             pairs = zip(found, self._previous[at], strict=True)
-            return [slot_word(slot - _MOVING, previous) if slot >= _MOVING else slot for slot, previous in pairs]
+            return [slot if slot < _SETTLED_BELOW else _word(slot, previous) for slot, previous in pairs]
         slot: int = self._slots[at]
-        return slot_word(slot - _MOVING, self._previous[at]) if slot >= _MOVING else slot
+        return slot if slot < _SETTLED_BELOW else _word(slot, self._previous[at])
 
     def put(self, entries: Mapping[int, int]) -> None:
-        """Write words; a slot becomes moving after it is said where from."""
+        """Write words; a slot is not settled any more after it is said where it was before."""
         slots, before = self._slots, self._previous
         for at, word in entries.items():
-            backend, previous = slot_backends(word)
-            if previous:
+            backend, previous, state = slot_parts(word)
+            if state:
                 before[at] = previous
-                backend |= _MOVING
-            slots[at] = backend
+            slots[at] = backend | _BITS[state]
 
     def release(self) -> None:
         """Give both arrays back."""
         self._slots.release()
         self._previous.release()
+
+
+def _word(slot: int, previous: int) -> int:
+    return slot_word(slot % _SETTLED_BELOW, previous, MOVING if slot >= _BITS[MOVING] else MOVED)
 
 
 def _write_address(leaf: Any, address: Address) -> None:

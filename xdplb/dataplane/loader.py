@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import syscall
 from xdplb.dataplane.source import BPF_DIR, fingerprint, join
 from xdplb.errors import KernelError
 
 BPFFS = Path("/sys/fs/bpf")
 RUN = Path("/run/xdplb")
+FORMAT = CONSTANTS["FLOWS_FORMAT"]
 
 
 def mount_bpffs() -> None:
@@ -102,20 +104,52 @@ class Pinned:
     adopted: bool
 
 
-def obtain(place: Place, request: Request) -> Pinned:
-    """Adopt or compile, load and pin. Raises KernelError; the compiler's words go to standard error."""
+LENT = ("flows", "stamps")  # maps that tables of another layout may have in common
+
+
+def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned:
+    """Adopt or compile, load and pin. Raises KernelError; the compiler's words go to standard error.
+
+    New maps that the folder `lender` has, too, and that may be lent, are those.
+    """
     folder = place.pins / request.layout
-    program, file = folder / f"program_{request.code}", place.run / f"layout_{request.layout}.json"
+    program, file = folder / f"program_{request.code}", _layout_file(place, request.layout)
     if program.exists() and file.exists():
-        maps = json.loads(file.read_text())
+        maps = json.loads(file.read_text())["maps"]
         if all((folder / name).exists() for name in maps):
             return Pinned(folder, program, maps, adopted=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        for name in LENT if lender else ():
+            assert lender is not None
+            fd = syscall.get(lender / name)
+            syscall.pin(fd, folder / name)
+            os.close(fd)
     answer = _compile(request, folder, program)
     beside = file.with_suffix(".new")
-    beside.write_text(json.dumps(answer["maps"]))
+    beside.write_text(json.dumps({"format": FORMAT, "maps": answer["maps"]}))
     beside.rename(file)
     return Pinned(folder, program, answer["maps"], adopted=False)
+
+
+def _layout_file(place: Place, layout: str) -> Path:
+    return place.run / f"layout_{layout}.json"
+
+
+def find(place: Place, layout: str) -> Pinned | None:
+    """Return tables of a layout, whatever program uses them; None when they mean something else to this version.
+
+    Raises KernelError when there are none.
+    """
+    folder = place.pins / layout
+    try:
+        described = json.loads(_layout_file(place, layout).read_text())
+        readable, maps = described["format"] == FORMAT, described["maps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KernelError(f"{_layout_file(place, layout)} does not say what is in {folder} ({error!r})") from None
+    if not all((folder / name).exists() for name in maps):
+        raise KernelError(f"{folder} lacks tables")
+    return Pinned(folder, folder / "program", maps, adopted=True) if readable else None
 
 
 def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
@@ -152,7 +186,7 @@ def forget_others(place: Place, keep: Pinned) -> None:
     for folder in place.pins.iterdir():
         if folder.is_dir() and folder != keep.folder:
             shutil.rmtree(folder, ignore_errors=True)
-            (place.run / f"layout_{folder.name}.json").unlink(missing_ok=True)
+            _layout_file(place, folder.name).unlink(missing_ok=True)
     for pin in [*keep.folder.glob("program_*"), *keep.folder.glob("tail_*")]:
         if pin.name.partition("_")[2] != keep.program.name.partition("_")[2]:
             pin.unlink(missing_ok=True)

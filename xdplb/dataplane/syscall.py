@@ -176,6 +176,11 @@ def map_shape(fd: int) -> MapShape:
     return MapShape(_u32(raw, 0), _u32(raw, 8), _u32(raw, 12), _u32(raw, 16))
 
 
+def map_id(fd: int) -> int:
+    """Return the number that the kernel gave a map: two descriptors with the same one are of the same map."""
+    return _u32(_describe(fd, 8), 4)
+
+
 def program(fd: int) -> Program:
     """`struct bpf_prog_info` of a program: id, name, and its instructions as the verifier left them."""
     size = 232

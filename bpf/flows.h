@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* flows.h - the table of flows that a change of their slot would otherwise move: find, keep, forget.
+ *
+ * Only slots that are not settled have any. Flows that were there before the change are *learned* from their packets,
+ * flows that began after it are *born* by a SYN. Each kind has places of its own, so that a flood of SYNs can only push out
+ * newborns, which it would not know from itself. No lock: of two CPUs that write to one place at once, one is forgotten.
+ */
+#pragma once
+
+#include "packet.h"
+#include "transport.h"
+
+#define FLOW_NAME (~0ULL << FLOW_NAME_SHIFT)
+#define FLOW_BACKEND 0xffff /* flows of backends beyond are not remembered */
+
+/* What is known of the packet's flow: its line, its name there, its words (0: none) and their places. */
+struct memory {
+	struct flows *line;
+	__u64 name;
+	__u64 learned;
+	__u64 born;
+	__u64 learned_at;
+	__u64 born_at;
+};
+
+/* The flow's word among these, and its place. Without branches: see choose(). */
+static __always_inline __u64 find_flow(const __u64 *flows, int number, __u64 name, __u64 *at)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int i = 0; i < number; i++) {
+		__u64 flow = flows[i];
+		__u64 same = is_negative((__s64)((flow ^ name) >> FLOW_NAME_SHIFT) - 1);
+
+		found |= flow * same;
+		*at |= i * same;
+	}
+	return found;
+}
+
+/* As `flow_name` in xdplb/hashing.py. With affinity, the client's hash picks the slot, but its flows have names of their
+ * own. A name says to which part of the ring a flow belongs, and holds enough of the line's number for a larger table.
+ */
+static __always_inline bool remember(const struct packet *p, struct memory *m)
+{
+	__u64 hash = p->hash;
+
+	if (USE_CLIENT && p->service->flags & SERVICE_CLIENT)
+		hash = hash_flow(p);
+	__u64 upper = mix(hash, p->service->identity) >> 32;
+	__u32 line = upper * FLOWS >> 32;
+
+	m->name = (p->hash >> 44 << 44 | (upper & 0x7ffff) << FLOW_NAME_SHIFT) & FLOW_NAME;
+	m->line = flows.lookup(&line);
+	if (!m->line)
+		return false;
+	m->learned = find_flow(m->line->learned, LEARNED_IN_LINE, m->name, &m->learned_at);
+	if (m->line->next >> 8)
+		m->born = find_flow(m->line->born, BORN_IN_LINE, m->name, &m->born_at);
+	return true;
+}
+
+#define TCP_FIN 0x01
+#define TCP_RST 0x04
+
+/* The lower half of a word: closing or not, and the time, which the daemon tells and a BPF program would pay for. A flow
+ * that is closing stays so: what comes after a FIN are acknowledgements.
+ */
+static __always_inline __u64 stamp(const struct packet *p, __u64 word, __u64 backend)
+{
+	__u32 zero = 0;
+	const __u64 *now = stamps.lookup(&zero);
+	__u64 closing = p->tcp_flags & (TCP_FIN | TCP_RST) ? 1 : word >> FLOW_CLOSING_SHIFT & 1;
+	__u64 time = now ? *now >> 8 * closing & 0xff : 0;
+
+	return closing << FLOW_CLOSING_SHIFT | time << FLOW_STAMP_SHIFT | backend;
+}
+
+/* A place for another flow: a free one, or the one after the last that was taken. */
+static __always_inline __u64 find_place(const __u64 *flows, int number, __u64 next)
+{
+	__u64 place = next;
+
+#pragma unroll
+	for (int i = 0; i < number; i++) {
+		__u64 flow = flows[i];
+
+		place = choose(is_negative(flow | -flow), place, i);
+	}
+	return place;
+}
+
+static __always_inline void learn(const struct packet *p, struct memory *m, __u64 backend)
+{
+	__u64 at = m->learned_at;
+
+	if (backend > FLOW_BACKEND)
+		return;
+	if (!m->learned) {
+		__u64 next = m->line->next;
+
+		at = find_place(m->line->learned, LEARNED_IN_LINE, next & 0xff);
+		m->line->next = (next & ~0xffULL) | (at + 1 < LEARNED_IN_LINE ? at + 1 : 0);
+	}
+	if (at < LEARNED_IN_LINE)
+		m->line->learned[at] = m->name | stamp(p, m->learned, backend);
+}
+
+static __always_inline void bear(const struct packet *p, struct memory *m, __u64 backend)
+{
+	__u64 at = m->born_at;
+
+	if (backend > FLOW_BACKEND)
+		return;
+	if (!m->born) {
+		__u64 next = m->line->next;
+
+		at = find_place(m->line->born, BORN_IN_LINE, next >> 8 ? (next >> 8) - 1 : 0);
+		m->line->next = (next & 0xff) | (at + 1 < BORN_IN_LINE ? at + 2 : 1) << 8;
+	}
+	if (at < BORN_IN_LINE)
+		m->line->born[at] = m->name | stamp(p, 0, backend);
+}
+
+static __always_inline void forget_learned(struct memory *m)
+{
+	if (m->learned && m->learned_at < LEARNED_IN_LINE)
+		m->line->learned[m->learned_at] = 0;
+}
+
+static __always_inline void forget_born(struct memory *m)
+{
+	if (m->born && m->born_at < BORN_IN_LINE)
+		m->line->born[m->born_at] = 0;
+}
+
+/* Note that a remembered flow is alive: seldom a store, since the time is coarse. */
+static __always_inline void note_alive(const struct packet *p, struct memory *m)
+{
+	__u64 word = m->born ? m->born : m->learned;
+	__u64 now = (word & FLOW_NAME) | stamp(p, word, word & FLOW_BACKEND);
+
+	if (now == word)
+		return;
+	if (m->born) {
+		if (m->born_at < BORN_IN_LINE)
+			m->line->born[m->born_at] = now;
+	} else if (m->learned_at < LEARNED_IN_LINE) {
+		m->line->learned[m->learned_at] = now;
+	}
+}

@@ -1,0 +1,79 @@
+"""Carry what must not be lost from old tables to new ones: who has which index, slots that are not settled, flows.
+
+Everything else follows from the configuration. Pure: words come in, words go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from xdplb.contract import CONSTANTS
+from xdplb.hashing import flow_line
+from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, Tables
+
+_LEARNED, _BORN = CONSTANTS["LEARNED_IN_LINE"], CONSTANTS["BORN_IN_LINE"]
+_LINE = 1 + _LEARNED + _BORN  # words
+_NAME = CONSTANTS["FLOW_NAME_SHIFT"]
+_ANY_BORN = 1 << 8  # in a line's first word
+
+
+class Words(Protocol):
+    """The words of `flows`, as in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: int, /) -> int: ...
+
+    def __setitem__(self, at: int, word: int, /) -> None: ...
+
+
+def room_for(old: Tables) -> Capacity:
+    """Return at least as much room as these tables fill."""
+    most = max(old.backends, default=0) + 1
+    return Capacity(slots=1 << (len(old.slots) - 1).bit_length(), backends=1 << (most - 1).bit_length())
+
+
+def transplant(old: Tables) -> tuple[list[Change], Tables]:
+    """Return what to write into empty tables first, and what `reconcile` then has to take them for.
+
+    VIPs find other rows in other tables: so there the old ones lie in rows that there are none of, by negative numbers,
+    and only say where their rings are.
+    """
+    puts: list[Change] = [PutBackend(index, row, fresh=True) for index, row in old.backends.items()]
+    puts.append(PutSlots(0, {slot: word for slot, word in enumerate(old.slots) if word}))
+    services = {-1 - number: row for number, row in enumerate(old.services.values())}
+    return puts, replace(old, services=services, limits={}, networks={})
+
+
+def only_real(changes: Sequence[Change]) -> list[Change]:
+    """Leave out what rows that there are none of are about."""
+    return [change for change in changes if not (isinstance(change, ClearService) and change.number < 0)]
+
+
+def copy_flows(old: Words, new: Words) -> int:
+    """Copy remembered flows to a table of another size; return how many found no place. May be done again."""
+    lost, lines, new_lines = 0, len(old) // _LINE, len(new) // _LINE
+    for at in range(0, len(old), _LINE):
+        if not any(old[at + 1 + place] for place in range(_LINE - 1)):
+            continue
+        for place in range(1, _LINE):
+            if word := old[at + place]:
+                line = flow_line(at // _LINE, lines, word, new_lines) * _LINE
+                lost += not _put(new, line, word, born=place > _LEARNED)
+    return lost
+
+
+def _put(flows: Words, line: int, word: int, born: bool) -> bool:
+    """Put a flow into its line, over itself or in a free place."""
+    first, number = (line + 1 + _LEARNED, _BORN) if born else (line + 1, _LEARNED)
+    places = range(first, first + number)
+    same = (at for at in places if flows[at] and flows[at] >> _NAME == word >> _NAME)
+    place = next(same, next((at for at in places if not flows[at]), None))
+    if place is None:
+        return False
+    flows[place] = word
+    if born and flows[line] < _ANY_BORN:
+        flows[line] += _ANY_BORN
+    return True
