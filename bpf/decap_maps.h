@@ -4,12 +4,14 @@
 
 #include "address.h"
 
-/* What was taken off, and why the rest was not: every packet is in `packets` or has exactly one reason. */
+/* What was taken off, and why the rest was not: every packet is in `packets` or `handed_on`, or has exactly one reason. */
 struct decapped {
 	__u64 packets; /* handed to the stack without their outer header */
 	__u64 bytes; /* of those frames, without the outer header */
 	__u64 ipip; /* of `packets`, those that came as IP in IP */
 	__u64 gue; /* and those that came as GUE */
+	__u64 second_kept; /* of `packets`, those that named a second backend, and stay here */
+	__u64 handed_on; /* without their outer header, to the second backend that they named */
 	__u64 passed_not_tunnel; /* neither IP in IP nor for the GUE port: for the stack as it is */
 	__u64 passed_fragment; /* a fragment of an outer packet: only the stack can put it together */
 	__u64 passed_truncated; /* the frame ends inside its outer headers */
@@ -19,6 +21,8 @@ struct decapped {
 	__u64 dropped_malformed; /* an outer or inner header says what the frame does not hold */
 	__u64 dropped_vip; /* the inner destination is none of the VIPs */
 	__u64 dropped_ecn; /* congestion was marked on a packet that cannot say so (RFC 6040, 4.2) */
+	__u64 dropped_ttl; /* to be handed on, and at the end of its time to live */
+	__u64 dropped_group; /* to be handed on, and sent to a group of hosts: all of them would do it */
 	__u64 dropped_no_room; /* the kernel could not move the frame's head */
 };
 

@@ -13,8 +13,8 @@ import pytest
 from tests.rig.xdp import SPEC, Xdp
 from xdplb.dataplane.plane import SWITCHES
 
-ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "lab", "stand", "running"}
-pytest_plugins = ["tests.rig.net"]
+ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "plain", "lab", "stand", "running"}
+pytest_plugins = ["tests.rig.net", "tests.rig.second"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,11 +24,23 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port."""
+    """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port.
+
+    `second_chance`: what has no socket here goes to the second backend that it names.
+    """
 
     sources: tuple[Network, ...] = ()
     vips: tuple[Network, ...] = ()
     gue_port: int = GUE_PORT
+    second_chance: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError: a second backend is named by a balancer, and is no VIP, so both must be known."""
+        wanted = {"--from BALANCER": self.sources, "--vip VIP": self.vips}
+        missing = [option for option, networks in wanted.items() if not networks]
+        if self.second_chance and missing:
+            options = " and ".join(missing)
+            raise ConfigError("--second-chance", f"is given without {options}", f"give {options} besides")
 
 
 def parse_network(key: str, text: str) -> Network:
@@ -67,6 +79,7 @@ def request_for(settings: Settings) -> loader.Request:
     defines = {
         "USE_SOURCES": int(bool(settings.sources)),
         "USE_VIPS": int(bool(settings.vips)),
+        "USE_SECOND_CHANCE": int(settings.second_chance),
         "GUE_PORT": settings.gue_port,
     }
     return loader.Request("decap.c", "decap", ("decap_maps.h",), {}, defines)

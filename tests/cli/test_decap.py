@@ -28,6 +28,10 @@ def test_what_is_wrong_is_refused(stand: Stand) -> None:
         (["run", "--name", "x", "--interface", "eth0", "--vip", "10.9.9.9:80"], "--vip: '10.9.9.9:80' is no IP"),
         (["run", "--name", "x", "--interface", "eth0", "--gue-port", "0"], "--gue-port: 0 is out of range"),
         (["run", "--name", "x", "--interface", "eth0", "--gue-port", "gue"], "--gue-port: 'gue' is no port"),
+        (
+            ["run", "--name", "x", "--interface", "eth0", "--vip", "10.9.9.9", "--second-chance"],
+            "--second-chance: is given without --from BALANCER; give --from BALANCER besides",
+        ),
         (["run", "--name", "x", "--interface", "eth0"], "eth0 has another XDP program: id"),
     ):
         status, _, err = decap(stand, *arguments)

@@ -287,6 +287,11 @@ class Lab:
             ipr.link("set", index=socket.if_nametoindex(balancer), state="down")
             _route_vips(ipr, [host for host in ("lb", *self.twins) if host != balancer])
 
+    def take_tx(self, host: str) -> None:
+        """Have the router take what this host sends by XDP_TX; it does so from the lb always."""
+        with self.inside("router"), IPRoute() as ipr:
+            _take_tx(ipr, socket.if_nametoindex(host))
+
     def counters(self, host: str, ifname: str = "eth0") -> Counters:
         """Return what an interface has counted."""
         with self.inside(host), IPRoute() as ipr:
@@ -335,13 +340,17 @@ def _set_up_router(ipr: Any, host: str) -> None:
         _add_addresses(ipr, index, host, 1)
     ipr.link("set", index=index, state="up")
     if host in ("lb", "lb2", "twin"):
-        # Without a program of its own, a veth drops what its peer sends by XDP_TX.
-        program = load_xdp(_XDP_PASS)
-        flags = ("IFLA_XDP_FLAGS", XDP_FLAGS["native"])
-        ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", program), flags]})
-        os.close(program)
+        _take_tx(ipr, index)
     if host == "lb":
         _route_vips(ipr)
+
+
+def _take_tx(ipr: Any, index: int) -> None:
+    """Give a veth a program of its own: without one, it drops what its peer sends by XDP_TX."""
+    program = load_xdp(_XDP_PASS)
+    flags = ("IFLA_XDP_FLAGS", XDP_FLAGS["native"])
+    ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", program), flags]})
+    os.close(program)
 
 
 def _route_vips(ipr: Any, balancers: Sequence[str] = ("lb",)) -> None:

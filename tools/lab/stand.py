@@ -64,6 +64,8 @@ class Stand(Balancer):
         sources = [part for wire in BALANCERS for v in (4, 6) for part in ("--from", address(wire, v))]
         for host in started:
             argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources, *options]
+            if "--second-chance" in options:
+                self.lab.take_tx(host)
             self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)
             self.start_server(host)
         for host in started:

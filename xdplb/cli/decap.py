@@ -25,8 +25,17 @@ def decap() -> None:
 @click.option("--from", "sources", multiple=True, metavar="PREFIX", help="Believe only this balancer; repeatable.")
 @click.option("--vip", "vips", multiple=True, metavar="PREFIX", help="Hand on only what is for this; repeatable.")
 @click.option("--gue-port", default="6080", metavar="PORT", show_default=True, help="UDP port to which GUE comes.")
+@click.option("--second-chance", is_flag=True, help="Hand on what another backend may have the connection of.")
 @click.option("--mode", default="native", type=click.Choice(["native", "generic", "offload"]), show_default=True)
-def run(name: str, interface: str, sources: tuple[str, ...], vips: tuple[str, ...], gue_port: str, mode: str) -> None:
+def run(
+    name: str,
+    interface: str,
+    sources: tuple[str, ...],
+    vips: tuple[str, ...],
+    gue_port: str,
+    second_chance: bool,
+    mode: str,
+) -> None:
     """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it).
 
     A PREFIX is an address too.
@@ -38,6 +47,7 @@ def run(name: str, interface: str, sources: tuple[str, ...], vips: tuple[str, ..
         tuple(agent.parse_network("--from", text) for text in sources),
         tuple(agent.parse_network("--vip", text) for text in vips),
         agent.parse_port("--gue-port", gue_port),
+        second_chance,
     )
     _need_root("run")
     place = agent.place_for(parse_place("--name", name))
