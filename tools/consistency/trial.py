@@ -81,7 +81,8 @@ class Trial:
 
     def set_up(self) -> None:
         """Start everything but the clients."""
-        options = ["--second-chance"] if self.scenario.second_chance else []
+        chance = ["--second-chance", "--vip", VIP4, "--vip", VIP6]
+        options = chance if self.scenario.second_chance else []
         self.stand.start_backends(self.lab.backends, *options)
         self._checked = web.start(self.lab, self.lab.backends, [CHECK_PORT])
         self.config.write_text(self.text())

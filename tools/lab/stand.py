@@ -67,8 +67,9 @@ class Stand(Balancer):
             if "--second-chance" in options:
                 self.lab.take_tx(host)
             self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)
-            self.start_server(host)
+            self._spawn_server(host)
         for host in started:
+            self._wait_server(host)
             wait_for(partial(self._agent_works, host), f"agent on {host}")
 
     def _agent_works(self, host: str) -> bool:
@@ -76,8 +77,14 @@ class Stand(Balancer):
 
     def start_server(self, host: str) -> None:
         """Start the web server and return when it listens."""
+        self._spawn_server(host)
+        self._wait_server(host)
+
+    def _spawn_server(self, host: str) -> None:
         argv = [sys.executable, "-m", "tools.lab.web", host]
         self.servers[host] = self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.PIPE)
+
+    def _wait_server(self, host: str) -> None:
         stdout = self.servers[host].stdout
         assert stdout is not None
         if stdout.readline().strip() != "ready":
