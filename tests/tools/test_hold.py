@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ import pytest
 from tools.lab.client import parse_url
 from tools.lab.hold import Hold
 from tools.lab.outcome import Answer, Outcome, next_due, percentile
-from tools.lab.stand import ROOT
+from tools.lab.stand import ROOT, wait_for
 
 EVERY_S = 0.1
 Behaviour = Callable[[socket.socket, int], None]  # what to do at the so manieth request of a connection
@@ -77,6 +78,12 @@ def run(url: str, held: int = 1, new_per_s: float = 0.0, seconds: float = 0.6, t
 
 def events(lines: list[Any], kind: str) -> list[Any]:
     return [event for line in lines[:-1] for event in line["events"] if event["event"] == kind]
+
+
+def syns_sent_again(port: int) -> int:
+    """Return how often SYNs to a port were sent again: proc_net_tcp(5), state 2, field retrnsmt."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[6], 16) for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "02")
 
 
 def test_flows_that_live_are_reported_without_events() -> None:
@@ -149,15 +156,16 @@ def test_a_late_answer_is_slow_but_no_stall() -> None:
 
 
 def test_a_packet_that_is_lost_makes_a_stall() -> None:
-    """A full backlog drops the SYN, which TCP sends again a second later."""
+    """A full backlog drops the SYN, which TCP sends again until there is room."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
+        listener.settimeout(5)
         where = listener.getsockname()
         stack.enter_context(socket.create_connection(where))
 
         def serve() -> None:
-            time.sleep(0.5)  # the SYN has been lost by then
+            wait_for(lambda: syns_sent_again(where[1]), "a SYN that was dropped", 5)
             listener.accept()[0].close()
             connection = listener.accept()[0]
             connection.recv(4096)
@@ -170,10 +178,10 @@ def test_a_packet_that_is_lost_makes_a_stall() -> None:
         thread.join()
 
     (slow,) = events(lines, "slow")
-    assert slow["retransmits"] == 1
+    assert slow["retransmits"] >= 1
     assert slow["took_ms"] > 900
     counts = lines[-1]["new"]["backends"]["b1"]
-    assert (counts["stalls"], counts["retransmits"], counts["failures"]) == (1, 1, {})
+    assert (counts["stalls"], counts["retransmits"], counts["failures"]) == (1, slow["retransmits"], {})
 
 
 def test_no_answer_at_all_is_a_timeout() -> None:

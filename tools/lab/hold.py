@@ -3,11 +3,11 @@
     python -m tools.lab.hold --url http://10.9.9.9/ --url 'http://[fd00:9::9]/' --held 500 --every 5 --new 200 \\
         --source 10.0.1.2 --source fd00:1::2 --report FILE
 
-A held flow asks at a random point of every period and expects the answer; one that breaks is opened again. A new flow
-asks once, and the server closes it. Of each request it is known how long TCP would have waited before it sent it again
-(the RTO: on Linux 200 ms and more), and how many packets it did send again. An answer that took longer than the RTO is
-slow; with a packet sent again it is a stall, without one this machine had no time for client or server. The report is
-one JSON line a second:
+A held flow asks at a random point of every period and expects the answer; one that broke is opened again then. A new
+flow asks once, and the server closes it. Of each request it is known how long TCP would have waited before it sent it
+again (the RTO: on Linux 200 ms and more), and how many packets it did send again. An answer that took longer than the
+RTO is slow; with a packet sent again it is a stall, without one this machine had no time for client or server. The
+report is one JSON line a second:
 
     {"at": 1700000000.1, "standing": {"b1": 250, "b2": 250}, "answers": {"held": 100, "new": 200}, "slowest_ms": 1.9,
      "events": [{"event": "failure", "kind": "reset", "at": ..., "flow": "held", "backend": "b1", "url": ...,
@@ -30,7 +30,7 @@ import select
 import signal
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any
 
@@ -41,7 +41,6 @@ from tools.lab.outcome import UNKNOWN, Outcome, next_due
 POLL_S = 0.02
 LOOK_S = 0.1  # how late a timeout may be seen
 OPEN_S = 1.0  # the held flows are opened within this time
-REOPEN_S = 0.1  # how long a broken one waits
 CATCH_UP_S = 0.05  # after a stall, this much of the rate is made up for, not more
 
 
@@ -68,7 +67,6 @@ class Hold:
         self.random = random.Random(seed)
         self.began = now = time.monotonic()
         self.due = [(now + OPEN_S * number / held, number) for number in range(held)]  # a heap
-        self.broken: deque[tuple[float, Flow]] = deque()
         self.pause_s = 1 / new_per_s if new_per_s else float("inf")
         self.new_due = now if new_per_s else float("inf")
         self.outcomes = {"held": Outcome(), "new": Outcome()}
@@ -105,10 +103,6 @@ class Hold:
             number = self.due[0][1]
             heapq.heapreplace(self.due, (next_due(now, self.every_s, self.random.random()), number))
             self._ask(self.held[number], now)
-        while self.broken and self.broken[0][0] <= now:
-            flow = self.broken.popleft()[1]
-            if flow.state is State.FREE:  # its turn may have come already
-                self._open(flow, now)
         self.new_due = max(self.new_due, now - CATCH_UP_S)
         while self.new_due <= now:
             self.new_due += self.pause_s
@@ -130,8 +124,7 @@ class Hold:
         self._settle(flow, now)
 
     def _next_due(self) -> float:
-        first = [due[0][0] for due in (self.due, self.broken) if due]
-        return min([self.new_due, *first])
+        return min(self.new_due, self.due[0][0]) if self.due else self.new_due
 
     def _turn(self, report: IO[str], until: float) -> None:
         """Take what comes, at least until a moment later."""
@@ -182,8 +175,6 @@ class Hold:
         self.outcomes[flow.kind].fail(flow.failure, flow.served, flow.retransmits)
         self._note(flow, now, event="failure", kind=flow.failure, backend=flow.served or UNKNOWN)
         flow.failure, flow.busy = "", False
-        if flow.held:
-            self.broken.append((now + REOPEN_S, flow))
 
     def _note(self, flow: Flow, now: float, **what: str) -> None:
         answer = flow.answer(now)
