@@ -13,10 +13,12 @@
 #define FLOW_NAME (~0ULL << FLOW_NAME_SHIFT)
 #define FLOW_BACKEND 0xffff /* flows of backends beyond are not remembered */
 
-/* What is known of the packet's flow: its line, its name there, its words (0: none) and their places. */
+/* What is known of the packet's flow: its name, both of its lines, its words there (0: none) and their places. */
 struct memory {
-	struct flows *line;
 	__u64 name;
+	__u32 line;
+	struct learned *old;
+	struct born *young; /* 0: there is nothing, or nobody has looked */
 	__u64 learned;
 	__u64 born;
 	__u64 learned_at;
@@ -49,15 +51,17 @@ static __always_inline bool remember(const struct packet *p, struct memory *m)
 	if (USE_CLIENT && p->service->flags & SERVICE_CLIENT)
 		hash = hash_flow(p);
 	__u64 upper = mix(hash, p->service->identity) >> 32;
-	__u32 line = upper * FLOWS >> 32;
 
+	m->line = upper * FLOWS >> 32;
 	m->name = (p->hash >> 44 << 44 | (upper & 0x7ffff) << FLOW_NAME_SHIFT) & FLOW_NAME;
-	m->line = flows.lookup(&line);
-	if (!m->line)
+	m->old = learned.lookup(&m->line);
+	if (!m->old)
 		return false;
-	m->learned = find_flow(m->line->learned, LEARNED_IN_LINE, m->name, &m->learned_at);
-	if (m->line->next >> 8)
-		m->born = find_flow(m->line->born, BORN_IN_LINE, m->name, &m->born_at);
+	m->learned = find_flow(m->old->flow, LEARNED_IN_LINE, m->name, &m->learned_at);
+	if (m->old->next >> 8)
+		m->young = born.lookup(&m->line);
+	if (m->young)
+		m->born = find_flow(m->young->flow, BORN_IN_LINE, m->name, &m->born_at);
 	return true;
 }
 
@@ -98,13 +102,13 @@ static __always_inline void learn(const struct packet *p, struct memory *m, __u6
 	if (backend > FLOW_BACKEND)
 		return;
 	if (!m->learned) {
-		__u64 next = m->line->next;
+		__u64 next = m->old->next;
 
-		at = find_place(m->line->learned, LEARNED_IN_LINE, next & 0xff);
-		m->line->next = (next & ~0xffULL) | (at + 1 < LEARNED_IN_LINE ? at + 1 : 0);
+		at = find_place(m->old->flow, LEARNED_IN_LINE, next & 0xff);
+		m->old->next = (next & ~0xffULL) | (at + 1 < LEARNED_IN_LINE ? at + 1 : 0);
 	}
 	if (at < LEARNED_IN_LINE)
-		m->line->learned[at] = m->name | stamp(p, m->learned, backend);
+		m->old->flow[at] = m->name | stamp(p, m->learned, backend);
 }
 
 static __always_inline void bear(const struct packet *p, struct memory *m, __u64 backend)
@@ -113,26 +117,30 @@ static __always_inline void bear(const struct packet *p, struct memory *m, __u64
 
 	if (backend > FLOW_BACKEND)
 		return;
+	if (!m->young)
+		m->young = born.lookup(&m->line);
+	if (!m->young)
+		return;
 	if (!m->born) {
-		__u64 next = m->line->next;
+		__u64 next = m->old->next;
 
-		at = find_place(m->line->born, BORN_IN_LINE, next >> 8 ? (next >> 8) - 1 : 0);
-		m->line->next = (next & 0xff) | (at + 1 < BORN_IN_LINE ? at + 2 : 1) << 8;
+		at = find_place(m->young->flow, BORN_IN_LINE, next >> 8 ? (next >> 8) - 1 : 0);
+		m->old->next = (next & 0xff) | (at + 1 < BORN_IN_LINE ? at + 2 : 1) << 8;
 	}
 	if (at < BORN_IN_LINE)
-		m->line->born[at] = m->name | stamp(p, 0, backend);
+		m->young->flow[at] = m->name | stamp(p, 0, backend);
 }
 
 static __always_inline void forget_learned(struct memory *m)
 {
 	if (m->learned && m->learned_at < LEARNED_IN_LINE)
-		m->line->learned[m->learned_at] = 0;
+		m->old->flow[m->learned_at] = 0;
 }
 
 static __always_inline void forget_born(struct memory *m)
 {
-	if (m->born && m->born_at < BORN_IN_LINE)
-		m->line->born[m->born_at] = 0;
+	if (m->born && m->young && m->born_at < BORN_IN_LINE)
+		m->young->flow[m->born_at] = 0;
 }
 
 /* Note that a remembered flow is alive: seldom a store, since the time is coarse. */
@@ -144,9 +152,9 @@ static __always_inline void note_alive(const struct packet *p, struct memory *m)
 	if (now == word)
 		return;
 	if (m->born) {
-		if (m->born_at < BORN_IN_LINE)
-			m->line->born[m->born_at] = now;
+		if (m->young && m->born_at < BORN_IN_LINE)
+			m->young->flow[m->born_at] = now;
 	} else if (m->learned_at < LEARNED_IN_LINE) {
-		m->line->learned[m->learned_at] = now;
+		m->old->flow[m->learned_at] = now;
 	}
 }

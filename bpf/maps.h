@@ -113,9 +113,9 @@ struct limit {
 	__u64 identity; /* of the service */
 };
 
-/* Flows of slots that are not settled, and the backends that they were given, in two cache lines that lie side by side:
- * see flows.h. A flow's word, from its upper end: 20 bits of the hash that picked its slot, 19 that tell it from others in
- * the line, 1 that says that it is closing, 8 of the time when it was seen last (`stamps`), 16 of the backend's index. 0: free.
+/* Flows of slots that are not settled, and the backends that they were given, a cache line of them: see flows.h. A flow's
+ * word, from its upper end: 20 bits of the hash that picked its slot, 19 that tell it from others in the line, 1 that says
+ * that it is closing, 8 of the time when it was seen last (`stamps`), 16 of the backend's index. 0: free.
  */
 #define FLOWS_FORMAT 1 /* another one for another meaning: then flows are not carried over to a new version */
 #define LEARNED_IN_LINE 7
@@ -124,10 +124,15 @@ struct limit {
 #define FLOW_CLOSING_SHIFT 24
 #define FLOW_STAMP_SHIFT 16
 
-struct flows {
-	__u64 next; /* lowest byte: where the next flow is learned; then: where one is born, 0 while none ever was */
-	__u64 learned[LEARNED_IN_LINE]; /* older than their slot's change */
-	__u64 born[BORN_IN_LINE]; /* younger */
+/* Older than their slot's change. */
+struct learned {
+	__u64 next; /* lowest byte: where the next flow goes; then: where in `born`'s line, 0 while none ever was there */
+	__u64 flow[LEARNED_IN_LINE];
+};
+
+/* Younger; the line of the same number. */
+struct born {
+	__u64 flow[BORN_IN_LINE];
 };
 
 #define ACCOUNTS 8
@@ -196,7 +201,8 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/b
 BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct learned, learned, FLOWS, PIN_DIR "/learned", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct born, born, FLOWS, PIN_DIR "/born", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, __u64, stamps, 1, PIN_DIR "/stamps",
 		 BPF_F_MMAPABLE); /* for flows, by the daemon:
 	the lowest byte for those that are open, the next one for those that are closing */

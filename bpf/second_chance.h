@@ -180,7 +180,8 @@ static __always_inline int lower_ttl(struct xdp_md *ctx, struct tunnel *t)
 /* Ask the kernel's routes. It answers where forwarding is enabled on the interface; not about VLANs, whose interfaces
  * are others than the one that the frame came in by.
  */
-static __always_inline long find_route(struct xdp_md *ctx, const struct tunnel *t, struct bpf_fib_lookup *route)
+static __always_inline long find_route(struct xdp_md *ctx, const struct tunnel *t,
+				       struct bpf_fib_lookup *route)
 {
 	const void *network = (const void *)(long)ctx->data + ETH_HLEN;
 	const struct iphdr *ip = network;

@@ -41,6 +41,23 @@ def test_udp_service_has_no_check_unless_told_which_port() -> None:
     assert parse_config(HEAD + udp + "check = { port = 53 }").services[0].check == Check(port=53)
 
 
+def test_transitions_have_documented_values_and_take_given_ones() -> None:
+    given = "learn_window_s = 0\nidle_timeout_s = 10\nslow_start_s = 60\nsecond_chance = true\n"
+    udp = '[[service]]\nname = "dns"\nprotocol = "udp"\nvips = ["192.0.2.10:53"]\n'
+
+    config = parse_config(
+        HEAD + "max_flows = 64000000\n" + WEB + given + WEB.replace("web", "b").replace("80", "81") + udp
+    )
+
+    assert [(s.learn_window_s, s.idle_timeout_s, s.slow_start_s, s.second_chance) for s in config.services] == [
+        (0, 10, 60, True),
+        (120, 3600, 0, False),
+        (120, 300, 0, False),
+    ]
+    assert config.balancer.max_flows == 64_000_000
+    assert parse_config(HEAD + WEB).balancer.max_flows == 1 << 20
+
+
 def test_two_protocols_may_share_address_and_port() -> None:
     udp = '[[service]]\nname = "quic"\nprotocol = "udp"\nvips = ["192.0.2.10:80"]\n'
 
@@ -133,6 +150,23 @@ def test_two_protocols_may_share_address_and_port() -> None:
         ),
         (HEAD + "mtu = 500\n" + WEB, "balancer.mtu: 500 is out of range; give 596 to 65535"),
         (HEAD + 'source4 = "10.0.0.0/8"\n' + WEB, "has more than a million addresses; give a prefix of /12 or longer"),
+        (HEAD + "max_flows = 49999\n" + WEB, "balancer.max_flows: 49999 is out of range; give 50000 to 64000000"),
+        (HEAD + "max_flows = 64000001\n" + WEB, "balancer.max_flows: 64000001 is out of range"),
+        (HEAD + WEB + "learn_window_s = -1", "service.web.learn_window_s: -1.0 is out of range; give 0 to 3600"),
+        (HEAD + WEB + "learn_window_s = nan", "service.web.learn_window_s: nan is out of range"),
+        (HEAD + WEB + "idle_timeout_s = 9", "service.web.idle_timeout_s: 9.0 is out of range; give 10 to 7200"),
+        (HEAD + WEB + "idle_timeout_s = 7201", "service.web.idle_timeout_s: 7201.0 is out of range"),
+        (HEAD + WEB + "slow_start_s = 3601", "service.web.slow_start_s: 3601.0 is out of range; give 0 to 3600"),
+        (HEAD + WEB + 'slow_start_s = "1m"', "service.web.slow_start_s: '1m' has the wrong type; give a number"),
+        (HEAD + WEB + "second_chance = 1", "service.web.second_chance: 1 has the wrong type; give true or false"),
+        (
+            HEAD + WEB + 'forward = "l2"\nsecond_chance = true',
+            'service.web.second_chance: true with forward = "l2"; give forward = "ipip" or "gue", or remove it',
+        ),
+        (
+            HEAD + WEB + 'protocol = "udp"\nsecond_chance = true',
+            'service.web.second_chance: true with protocol = "udp"; only TCP services can have it: remove it',
+        ),
         ("[balancer]\ninterface = []\n" + WEB, "balancer.interface: there is none"),
         ('[balancer]\ninterface = ["eth0", "eth0"]\n' + WEB, "balancer.interface: two have the name 'eth0'"),
         (HEAD + WEB + '[guard]\nblok = ["10.0.0.0/8"]', "guard.blok: unknown key; did you mean `block`?"),

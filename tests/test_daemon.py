@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.rig.net import QUICKSTART
-from tools.lab.net import VIP4, VIP6, Lab, address
+from tools.lab.net import VIP4, VIP6, address
 from tools.lab.stand import Stand, read_report, wait_for
 from xdplb import state
 from xdplb.dataplane import loader, syscall
@@ -74,7 +73,7 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
         "drain b3",
         "undrain b3",
         "drain b1",
-        "remove b2",
+        "remove b2 --now",
         "undrain b1",
         f"add web {address('b2')} --backend-name b2",
     ):
@@ -88,7 +87,7 @@ def test_no_connection_breaks_when_backends_come_go_and_come_back(running: Stand
     total = read_report(report)[-1]
     assert total["requests"] > 1000
     removed = [f for line in read_report(report)[:-1] for f in line["failures"]]
-    # `remove` without a drain before it breaks what that backend served, and nothing else.
+    # `remove --now` without a drain before it breaks what that backend served, and nothing else.
     assert len(removed) <= 8 * 2
 
 
@@ -207,20 +206,60 @@ def test_hangup_is_told_and_changes_nothing(running: Stand) -> None:
     assert ask(running, 20)[1] == 0
 
 
-@pytest.mark.root
-def test_a_nic_that_vanishes_is_told_and_one_that_is_made_anew_ends_the_daemon(tmp_path: Path) -> None:
-    """Whoever supervises it starts it again, and that takes the new one."""
-    with Lab(f"test-nic-{os.getpid()}", backends=1) as own:
-        alone = Stand(own, tmp_path / "daemon.log")
-        alone.start_daemon(QUICKSTART)
-        with own.inside("lb"):
-            subprocess.run(["ip", "link", "del", "eth0"], check=True)
-        wait_for(lambda: alone.client.status()["reconcile"]["error"], "the error", 8)
-        assert "has vanished" in alone.client.status()["interface"]["error"]
+def reason(stand: Stand, name: str) -> str:
+    return str(stand.backend(name)["reason"])
 
-        with own.inside("lb"):
-            subprocess.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0"], check=True)
 
-        assert alone.daemon is not None
-        assert alone.daemon.wait(8) == 1
-        assert "eth0 was removed and made anew; start the daemon again" in alone.log.read_text()
+def test_at_its_deadline_a_draining_backend_gets_no_packet_more(running: Stand, tmp_path: Path) -> None:
+    report = tmp_path / "load"
+    load = running.start_load(report, "--url", URLS[0], "--rate", "500", "--keep", "100000")
+    wait_for(lambda: running.backend("b2")["packets"] > 100, "load on b2")
+
+    running.client.drain_backend("b2", None, for_s=1.5)
+    before = running.backend("b2")["packets"]
+    wait_for(lambda: running.backend("b2")["packets"] > before, "the old connections go on")
+    wait_for(lambda: reason(running, "b2") == "drained by an operator; its deadline has passed", "the deadline", 5)
+
+    left, others = running.backend("b2")["packets"], running.backend("b1")["packets"]
+    wait_for(lambda: running.backend("b1")["packets"] > others + 300, "load on b1")
+    assert running.backend("b2")["packets"] <= left + 5  # what was on its way
+    load.send_signal(signal.SIGTERM)
+    load.wait(5)
+
+
+def test_a_removal_survives_the_daemon_and_is_done_at_the_start_when_its_time_is_over(running: Stand) -> None:
+    running.client.remove_backend("b2", None, for_s=600)
+    running.client.remove_backend("b3", None, for_s=1)
+    running.kill_daemon()
+    path = state.directory(running.name) / "state.json"
+    until = json.loads(path.read_text())["overrides"]["removing"]
+    assert [entry[:2] for entry in until] == [["web", "b2"], ["web", "b3"]]
+    wait_for(lambda: time.time() > until[1][2], "the end of b3's time", 3)
+
+    running.start_daemon(QUICKSTART)
+
+    status = running.client.status()
+    assert status["config"]["changes"] == ["backend web/b2 being removed", "backend web/b3 removed"]
+    assert "removed when its flows are gone, at the latest " in reason(running, "b2")
+    assert "web/b3 removed: its deadline has passed" in running.log.read_text()
+    assert [b["name"] for b in status["services"][0]["backends"]] == ["b1", "b2"]
+
+
+def test_whoever_comes_back_starts_slowly_also_over_a_restart_of_the_daemon(running: Stand, tmp_path: Path) -> None:
+    running.kill_daemon()
+    config = tmp_path / "slow.toml"
+    config.write_text(QUICKSTART.read_text().replace("[[service]]", "[[service]]\nslow_start_s = 16", 1))
+    running.start_daemon(config)
+    whole = running.backend("b2")["slots"]
+    running.client.drain_backend("b2", None)
+
+    running.client.undrain_backend("b2", None)
+
+    first = running.backend("b2")["slots"]
+    assert 0 < first < whole / 4
+    wait_for(lambda: first < running.backend("b2")["slots"] < whole, "a larger share", 4)
+    running.kill_daemon()
+    running.start_daemon(config)
+    assert first < running.backend("b2")["slots"] < whole
+    wait_for(lambda: running.backend("b2")["slots"] == whole, "all of its share", 17)
+    assert ask(running, 200)[1] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,16 +14,11 @@ from xdplb.desired import (
     DesiredBackend,
     Health,
     Hop,
+    Key,
     Memo,
     Overrides,
-    add_backend,
     desire,
-    drain_backend,
-    keys_of,
-    overrides_to_json,
-    remove_backend,
 )
-from xdplb.errors import ConfigError
 from xdplb.model import (
     Action,
     Address,
@@ -83,61 +79,6 @@ def test_identity_goes_with_service_name_and_address_not_with_the_place_in_the_f
     assert {b.identity for b in two.backends} <= {b.identity for b in one.backends}
 
 
-def test_add_and_remove_are_remembered_as_differences() -> None:
-    overrides, new = Overrides(), Backend("new", ip_address("10.0.99.2"))
-
-    add_backend(CONFIG, overrides, "web", new)
-    assert overrides.describe() == ["backend web/new added"]
-    assert remove_backend(CONFIG, overrides, "new", None) == [("web", "new")]
-    assert overrides == Overrides()
-
-    assert remove_backend(CONFIG, overrides, ONE.name, None) == [("web", ONE.name), ("api", ONE.name)]
-    assert overrides.describe() == [f"backend api/{ONE.name} removed", f"backend web/{ONE.name} removed"]
-    add_backend(CONFIG, overrides, "web", ONE)
-    assert [b for s, b in keys_of(CONFIG.services, overrides) if s.name == "web"] == list(BACKENDS4)
-
-
-def test_a_removed_backend_may_come_back_with_another_address() -> None:
-    overrides, moved = Overrides(), Backend(ONE.name, ip_address("10.0.99.2"))
-    remove_backend(CONFIG, overrides, ONE.name, "web")
-
-    service_ = add_backend(CONFIG, overrides, "web", moved)
-
-    assert service_.backends == (TWO, THREE, moved)
-
-
-def test_drain_reaches_every_service_or_one() -> None:
-    overrides = Overrides()
-    assert drain_backend(CONFIG, overrides, ONE.name, None, drain=True) == [("web", ONE.name), ("api", ONE.name)]
-    drain_backend(CONFIG, overrides, ONE.name, "api", drain=False)
-    assert overrides.draining == {("web", ONE.name)}
-    copy = overrides.copy()
-    copy.draining.clear()
-    assert overrides_to_json(overrides)["draining"] == [("web", ONE.name)]
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (
-            lambda o: add_backend(CONFIG, o, "nope", TWO),
-            "service: there is no service 'nope'; the services are: web, api",
-        ),
-        (lambda o: add_backend(CONFIG, o, "web", TWO), "name: service 'web' has a backend 'four12'; choose another"),
-        (lambda o: add_backend(CONFIG, o, "web", Backend("x", TWO.address)), "address: 10.0.12.2 is backend 'four12'"),
-        (lambda o: add_backend(CONFIG, o, "web", Backend("x", ip_address("192.0.2.10"))), "is a VIP; give"),
-        (lambda o: remove_backend(CONFIG, o, "nope", None), "there is no backend 'nope' in any service; see"),
-        (lambda o: drain_backend(CONFIG, o, TWO.name, "api", True), "there is no backend 'four12' in service 'api'"),
-    ],
-)
-def test_a_wrong_change_is_refused_and_changes_nothing(change: object, error: str) -> None:
-    overrides = Overrides()
-    with pytest.raises(ConfigError) as caught:
-        change(overrides)  # type: ignore[operator]
-    assert error in str(caught.value)
-    assert overrides == Overrides()
-
-
 def one(service: Service, hop: Hop, **balancer: Any) -> DesiredBackend:
     """The only backend of a service, to which this is the way."""
     health = {(service.name, service.backends[0].name): Health(True, "ok")}
@@ -172,8 +113,6 @@ def test_a_local_service_has_this_host_as_its_backend() -> None:
     here = Service("ssh", (Vip(ip_address(VIP4), 22),), (), forward=Forward.LOCAL)
     (wanted,) = desire(Config(Balancer(("eth0",)), (here,)), Overrides(), {}, {})
     assert [(b.backend.name, b.state) for b in wanted.backends] == [("local", State.UP)]
-    with pytest.raises(ConfigError, match="'ssh' is served by this host itself"):
-        add_backend(Config(Balancer(("eth0",)), (here,)), Overrides(), "ssh", BACKENDS4[0])
 
 
 def test_limits_are_kept_as_what_one_packet_costs() -> None:
@@ -199,3 +138,93 @@ def test_what_is_unchanged_is_the_same_object_with_a_memo() -> None:
     assert [a is b for a, b in zip(first, changed, strict=True)] == [False, True]
     assert [a is b for a, b in zip(first[0].backends, changed[0].backends, strict=True)] == [False, True, True]
     assert changed == desire(conf, Overrides(), health | {("web", BACKENDS4[0].name): Health(False, "x")}, hops)
+
+
+ALL_UP = UP | {("web", b.name): Health(True, "fine") for b in BACKENDS4}
+NOON = datetime(2024, 5, 17, 12).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "removing", "reason"),
+    [
+        ({}, {}, "drained by an operator; fine"),
+        ({("web", ONE.name): NOON + 61}, {}, "drained by an operator until 12:01:01; fine"),
+        ({("web", ONE.name): NOON + 86400}, {}, "drained by an operator until 2024-05-18 12:00:00; fine"),
+        ({}, {("web", ONE.name): NOON + 5}, "removed when its flows are gone, at the latest 12:00:05; fine"),
+    ],
+)
+def test_a_drain_says_what_becomes_of_it(deadlines: dict[Key, float], removing: dict[Key, float], reason: str) -> None:
+    overrides = Overrides(draining={("web", ONE.name)}, deadlines=deadlines, removing=removing)
+    first = desire(CONFIG, overrides, ALL_UP, HOPS, now=NOON)[0].backends[0]
+    assert (first.state, first.reason) == (State.DRAINING, reason)
+    assert first.row is not None
+    assert first.row.up
+
+
+def test_at_its_deadline_a_draining_backend_lets_its_flows_go_and_the_memo_sees_it() -> None:
+    overrides = Overrides(draining={("web", ONE.name)}, deadlines={("web", ONE.name): NOON})
+    memo: Memo = {}
+    before = desire(CONFIG, overrides, ALL_UP, HOPS, memo, NOON - 1)[0].backends
+
+    after = desire(CONFIG, overrides, ALL_UP, HOPS, memo, NOON)[0].backends
+
+    assert (after[0].state, after[0].reason) == (State.DRAINING, "drained by an operator; its deadline has passed")
+    assert [b.row.up for b in (before[0], *after) if b.row] == [True, False, True, True]
+    assert after[1] is before[1]
+    overrides = Overrides(draining={("web", ONE.name)}, removing={("web", ONE.name): NOON})
+    assert (
+        desire(CONFIG, overrides, ALL_UP, HOPS, now=NOON)[0].backends[0].reason.startswith("being removed; its deadl")
+    )
+
+
+def test_a_backend_that_is_down_says_so_before_it_says_that_it_goes() -> None:
+    overrides = Overrides(draining={("web", ONE.name)}, removing={("web", ONE.name): NOON + 5})
+    down = ALL_UP | {("web", ONE.name): Health(False, "refused")}
+    first = desire(CONFIG, overrides, down, HOPS, now=NOON)[0].backends[0]
+    assert first.reason == "refused; removed when its flows are gone, at the latest 12:00:05"
+
+
+def test_a_weight_of_an_operator_counts_and_0_leaves_a_backend_idle_with_its_flows() -> None:
+    overrides = Overrides(weights={("web", ONE.name): 0, ("web", TWO.name): 7})
+    web, api = desire(CONFIG, overrides, ALL_UP, HOPS)
+    assert [b.backend.weight for b in web.backends] == [0, 7, 100]
+    assert web.backends[0].state is State.IDLE
+    assert web.backends[0].row is not None
+    assert web.backends[0].row.up
+    assert api.backends[0].backend.weight == 100
+    assert overrides.describe() == [f"backend web/{ONE.name} has weight 0", f"backend web/{TWO.name} has weight 7"]
+
+
+def test_a_share_is_that_of_its_backend_alone() -> None:
+    memo: Memo = {}
+    first = desire(CONFIG, Overrides(), ALL_UP, HOPS, memo)[0]
+
+    second = desire(CONFIG, Overrides(), ALL_UP, HOPS, memo, shares={("web", TWO.name): 0.25})[0]
+
+    assert [b.share for b in second.backends] == [1, 0.25, 1]
+    assert [a is b for a, b in zip(first.backends, second.backends, strict=True)] == [True, False, True]
+
+
+def test_settings_of_transitions_come_along() -> None:
+    given = service(learn_window_s=7.0, idle_timeout_s=11.0, second_chance=True)
+    (wanted,) = desire(config(given), Overrides(), {}, {})
+    assert (wanted.learn_window_s, wanted.idle_timeout_s, wanted.second_chance) == (7, 11, True)
+
+
+def test_a_second_chance_takes_room_for_one_more_header_of_the_widest_backend() -> None:
+    narrow = one(service(backends=BACKENDS4[:1], second_chance=True), hop(4))
+    assert narrow.row is not None
+    assert narrow.row.mtu == 1500 - 20 - 20
+    too_small = one(service(backends=BACKENDS4[:1], second_chance=True), replace(hop(4), mtu=1319))
+    assert too_small.reason == "MTU 1319 on the way is too small: 40 bytes of headers leave less than 1280"
+
+
+def test_an_ipv6_backend_makes_all_others_packets_shorter_also_with_a_memo() -> None:
+    hops = HOPS | {BACKENDS6[0].address: hop(6)}
+    memo: Memo = {}
+    plain = config(service(second_chance=True, check=None))
+    desire(plain, Overrides(), {}, hops, memo)
+
+    mixed = desire(plain, Overrides(added={"web": [BACKENDS6[0]]}), {}, hops, memo)[0]
+
+    assert [b.row.mtu for b in mixed.backends if b.row] == [1440, 1440, 1440, 1420]

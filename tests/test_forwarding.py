@@ -13,6 +13,7 @@ import pytest
 from tests.rig.packets import BACKENDS4, BACKENDS6, config, service, tcp
 from tests.rig.xdp import SPEC, desired
 from tools.lab.net import Lab
+from xdplb import __version__
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.errors import KernelError, RefusedError
@@ -45,10 +46,10 @@ def play(
         asyncio.run(scene(Forwarding(place, {"eth0": interface_index("eth0")}, mode)))  # type: ignore[arg-type]
 
 
-def run(kernel: Kernel, port: int = 4000) -> bytes:
+def run(kernel: Kernel, port: int = 4000, flags: str = "A") -> bytes:
     fd = syscall.get(kernel.pinned.program)
     try:
-        return syscall.test_run(fd, bytes(tcp(port, flags="A")))[1]
+        return syscall.test_run(fd, bytes(tcp(port, flags=flags)))[1]
     finally:
         os.close(fd)
 
@@ -154,6 +155,95 @@ def test_tables_grow_when_full_and_counters_are_carried_on(lab: Lab, place: load
         assert known == forwarding.kernel.spec
 
     play(lab, place, scene)
+
+
+def changing(forwarding: Forwarding) -> dict[int, bytes]:
+    """Older and younger flows of slots that are moving, and where they go."""
+    older = {port: run(forwarding.kernel, port)[30:34] for port in range(1000, 1100)}
+    younger = {port: run(forwarding.kernel, port, "S")[30:34] for port in range(2000, 2100)}
+    assert len(set(older.values())) == 1
+    assert len(set(younger.values())) == 2
+    return older | younger
+
+
+@pytest.mark.parametrize("lines", [1 << 14, 1 << 16])
+def test_tables_of_another_layout_carry_on_what_is_in_the_middle_of_a_change(
+    lab: Lab, place: loader.Place, lines: int
+) -> None:
+    one, two = (desired(config(service(backends=BACKENDS4[:n], ring_size=64))) for n in (1, 2))
+    grown = replace(SPEC, capacity=replace(SPEC.capacity, backends=512, flows=lines), seed=SPEC.seed + 1)
+
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.load(SPEC)
+        await forwarding.write(one, SPEC)
+        await forwarding.attach()
+        await forwarding.write(two, SPEC)
+        went, folder = changing(forwarding), forwarding.kernel.pinned.folder
+
+        await forwarding.become(grown, two)
+
+        assert forwarding.kernel.pinned.folder != folder
+        assert {port: run(forwarding.kernel, port)[30:34] for port in went} == went
+        assert run(forwarding.kernel, 3000)[30:34] == went[1000]  # its slot is learning still
+        assert await forwarding.write(two, grown) == []
+        assert not folder.exists()
+
+    play(lab, place, scene)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_start_with_another_layout_carries_on_what_a_dead_daemon_left(
+    lab: Lab, place: loader.Place, same: bool
+) -> None:
+    one, two = (desired(config(service(backends=BACKENDS4[:n], ring_size=64))) for n in (1, 2))
+    other = SPEC if same else replace(SPEC, capacity=replace(SPEC.capacity, clients=64), seed=SPEC.seed + 1)
+    went: dict[int, bytes] = {}
+
+    async def before(forwarding: Forwarding) -> None:
+        await forwarding.load(SPEC)
+        await forwarding.write(one, SPEC)
+        await forwarding.attach()
+        await forwarding.write(two, SPEC)
+        went.update(changing(forwarding))
+
+    async def after(forwarding: Forwarding) -> None:
+        carried: list[Totals] = []
+        forwarding.carry = carried.append
+        assert await forwarding.load(other) is same
+        await forwarding.write(two, other)
+        await forwarding.attach()
+        assert {port: run(forwarding.kernel, port)[30:34] for port in went} == went
+        forwarding.adopt_transitions(two)
+        assert not forwarding.transitions.settled
+        assert [sum(t.packets for t in totals[0].values()) for totals in carried] == ([] if same else [200])
+        assert await forwarding.write(two, other) == []
+
+    play(lab, place, before)
+    play(lab, place, after)
+
+
+def test_tables_that_mean_something_else_are_refused_unless_they_may_be_forgotten(
+    lab: Lab, place: loader.Place
+) -> None:
+    async def before(forwarding: Forwarding) -> None:
+        await forwarding.load(SPEC)
+        await forwarding.write(desired(config()), SPEC)
+        await forwarding.attach()
+        (file,) = place.run.glob("layout_*.json")
+        file.write_text(file.read_text().replace('"format": 1', '"format": 99'))
+        current = place.run / "spec.json"
+        current.write_text(current.read_text().replace(f'"version": "{__version__}"', '"version": "9.9.9"'))
+
+    async def after(forwarding: Forwarding) -> None:
+        with pytest.raises(RefusedError, match=r"loaded by xdplb 9\.9\.9, and this is .*format 1; .* give --replace"):
+            await forwarding.load(SPEC)
+        assert forwarding.attached()
+        assert not await forwarding.load(replace(SPEC, seed=3), forget=True)
+        await forwarding.write(desired(config()), SPEC)
+        await forwarding.attach()
+
+    play(lab, place, before)
+    play(lab, place, after)
 
 
 def test_vips_that_find_no_row_get_tables_with_another_seed_or_more_room(lab: Lab, place: loader.Place) -> None:

@@ -91,6 +91,21 @@ def test_a_backend_that_goes_down_moves_exactly_its_own_slots() -> None:
     assert owners(fake) == before
 
 
+def test_a_backend_with_a_share_has_that_part_of_its_slots_and_the_rest_moves_to_it_later() -> None:
+    fake, wanted = Fake(SPEC), config()
+    hops, late = {b.address: hop(4) for b in BACKENDS4}, BACKENDS4[1]
+    health = {("web", b.name): Health(True, "") for b in BACKENDS4}
+    bring(fake, desire(wanted, Overrides(), health, hops, shares={("web", late.name): 1 / 16}))
+    index = next(i for i, row in fake.backends.items() if row.address == late.address)
+    few = owners(fake)
+
+    bring(fake, desire(wanted, Overrides(), health, hops))
+
+    moved = {slot for slot, (a, b) in enumerate(zip(few, owners(fake), strict=True)) if a != b}
+    assert 0 < few.count(index) < 60
+    assert {owners(fake)[slot] for slot in moved} == {index}
+
+
 def test_an_unreachable_backend_keeps_its_row_and_gets_no_slot() -> None:
     fake = Fake(SPEC)
     bring(fake, desired(config()))

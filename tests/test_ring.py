@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -137,3 +138,39 @@ def test_more_backends_than_slots_share_them_as_far_as_they_go() -> None:
 def test_a_size_that_is_no_power_of_two_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="not a power of two"):
         build_ring(members(3), size)
+
+
+def ramped(up: list[bool], who: int, share: float) -> list[str]:
+    """The owners when one has a share only, whoever else is down."""
+    some = [Member(f"b{n}", 10 + n, up=is_up) for n, is_up in enumerate(up)]
+    return owners([replace(m, share=share) if n == who else m for n, m in enumerate(some)], 2048)
+
+
+@settings(max_examples=40, deadline=None)
+@given(patterns, st.integers(0, 11), st.integers(0, 11))
+def test_a_growing_share_moves_slots_to_its_backend_only_and_each_once(up: list[bool], who: int, other: int) -> None:
+    up[who], up[other] = True, True
+    steps = [ramped(up, who, step / 16) for step in range(1, 17)]
+    whole = [Member(f"b{n}", 10 + n, up=is_up) for n, is_up in enumerate(up)]
+
+    assert steps[-1] == owners(whole, 2048)
+    for before, after in pairwise(steps):
+        changed = {slot for slot, owner in enumerate(before) if owner != after[slot]}
+        assert all(after[slot] == f"b{who}" for slot in changed)
+
+
+@pytest.mark.parametrize("others", [1, 11, 40])
+def test_a_share_is_that_part_of_the_slots_and_the_others_keep_their_weights(others: int) -> None:
+    """Also where so many have one that their slots are not sought one by one."""
+    every = [Member(f"b{n}", 100, share=1.0 if n < 40 else 0.25) for n in range(40 + others)]
+    count = Counter(owners(every, 65536))
+    for n in range(40, 40 + others):
+        assert count[f"b{n}"] == pytest.approx(65536 * 0.25 / (40 + 0.25 * others), rel=0.25)
+    rest = [count[f"b{n}"] for n in range(40)]
+    assert max(rest) < 1.15 * min(rest)
+
+
+def test_who_alone_is_up_has_all_slots_whatever_its_share() -> None:
+    few = [Member("a", 100, share=1 / 16), Member("b", 100, up=False)]
+    assert set(owners(few, 1024)) == {"a"}
+    assert set(owners([replace(few[0], share=0.001), few[1]], 2)) == {"a"}

@@ -234,8 +234,8 @@ def behind(header: Any) -> bytes:
         behind(IPv6ExtHdrDestOpt()),
         bytes(IP(src=NOBODY[4], dst=VIP4, proto=6) / Raw(bytes(19))),  # less than TCP's header
         bytes(IPv6(src=NOBODY[6], dst=VIP6, nh=6) / Raw(bytes(19))),
-        bytes(IP(src=NOBODY[4], dst=VIP4, len=39) / TCP()),
-        bytes(IPv6(src=NOBODY[6], dst=VIP6, plen=19) / TCP()),
+        bytes(IP(src=NOBODY[4], dst=VIP4, len=39) / TCP(flags="A")),
+        bytes(IPv6(src=NOBODY[6], dst=VIP6, plen=19) / TCP(flags="A")),
     ],
 )
 @pytest.mark.parametrize("mid", [4, 6])

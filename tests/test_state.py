@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -14,11 +16,19 @@ from xdplb.model import Backend
 from xdplb.tables import Traffic
 
 KEPT = state.Kept(
-    Overrides({"web": [Backend("b4", ip_address("fd00::4"), 7)]}, {("web", "b1")}, {("web", "b2")}),
+    Overrides(
+        {"web": [Backend("b4", ip_address("fd00::4"), 7)]},
+        {("web", "b1")},
+        {("web", "b2"), ("web", "b3")},
+        weights={("web", "b2"): 0},
+        deadlines={("web", "b2"): 1_700_000_000.5},
+        removing={("web", "b3"): 1_700_000_000.25},
+    ),
     {("web", "b2"): Health(False, "refused")},
     {("web", "b2"): "10.0.0.2 80"},
     {1 << 63: Traffic(1, 2, 3)},
     {"passed_not_ip": 4},
+    {("web", "b2"): 77.5},
 )
 
 
@@ -32,6 +42,17 @@ def test_what_is_saved_is_loaded() -> None:
     assert state.load("main") == state.Kept()
     state.save("main", KEPT)
     assert state.load("main") == KEPT
+
+
+def test_a_file_of_an_older_version_is_read(directory: Path) -> None:
+    state.save("main", KEPT)
+    path = directory / "state.json"
+    raw = json.loads(path.read_text())
+    del raw["ramps"], raw["overrides"]["weights"], raw["overrides"]["deadlines"], raw["overrides"]["removing"]
+    path.write_text(json.dumps(raw))
+
+    older = replace(KEPT.overrides, weights={}, deadlines={}, removing={})
+    assert state.load("main") == replace(KEPT, overrides=older, ramps={})
 
 
 def test_after_a_reboot_changes_are_kept_and_health_and_counters_are_not(directory: Path) -> None:

@@ -8,7 +8,17 @@ import pytest
 
 from xdplb.errors import ConfigError
 from xdplb.model import Mode, Protocol
-from xdplb.values import choice, make_backend, parse_address, parse_name, parse_place, parse_vip, unique, within
+from xdplb.values import (
+    choice,
+    make_backend,
+    parse_address,
+    parse_duration,
+    parse_name,
+    parse_place,
+    parse_vip,
+    unique,
+    within,
+)
 
 
 def test_a_backend_without_a_name_is_named_by_its_address() -> None:
@@ -34,6 +44,20 @@ def test_a_vip_is_printed_as_it_is_written(text: str) -> None:
 def test_a_network_of_one_address_is_an_address_and_a_range_of_one_port_a_port() -> None:
     plain = parse_vip("k", "192.0.2.10:80", Protocol.TCP)
     assert parse_vip("k", "192.0.2.10/32:80-80", Protocol.TCP) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("10m", 600), ("2h", 7200), ("90", 90), ("0.5", 0.5), ("1.5m", 90), ("0", 0)]
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration("k", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 m", "-1", "1d", "1e3", "10m5s", "inf", "nan", "٣"])
+def test_what_is_no_duration_is_told_with_those_that_are(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_duration("--for", text)
+    assert str(caught.value) == f'--for: {text!r} is no duration; write "30s", "10m", "2h", or plain seconds'
 
 
 @pytest.mark.parametrize(

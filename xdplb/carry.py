@@ -13,14 +13,13 @@ from xdplb.contract import CONSTANTS
 from xdplb.hashing import flow_line
 from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, Tables
 
-_LEARNED, _BORN = CONSTANTS["LEARNED_IN_LINE"], CONSTANTS["BORN_IN_LINE"]
-_LINE = 1 + _LEARNED + _BORN  # words
+_LINE = 8  # words of either table
 _NAME = CONSTANTS["FLOW_NAME_SHIFT"]
-_ANY_BORN = 1 << 8  # in a line's first word
+_ANY_BORN = 1 << 8  # in the first word of a line of `learned`
 
 
 class Words(Protocol):
-    """The words of `flows`, as in memory."""
+    """The words of `learned` or `born`, as in memory."""
 
     def __len__(self) -> int: ...
 
@@ -52,28 +51,25 @@ def only_real(changes: Sequence[Change]) -> list[Change]:
     return [change for change in changes if not (isinstance(change, ClearService) and change.number < 0)]
 
 
-def copy_flows(old: Words, new: Words) -> int:
-    """Copy remembered flows to a table of another size; return how many found no place. May be done again."""
-    lost, lines, new_lines = 0, len(old) // _LINE, len(new) // _LINE
-    for at in range(0, len(old), _LINE):
-        if not any(old[at + 1 + place] for place in range(_LINE - 1)):
-            continue
-        for place in range(1, _LINE):
-            if word := old[at + place]:
+def copy_flows(old: tuple[Words, Words], new: tuple[Words, Words]) -> int:
+    """Copy flows (`learned`, `born`) to tables of another size; return how many found no place. May be done again."""
+    lost, lines, new_lines = 0, len(old[0]) // _LINE, len(new[0]) // _LINE
+    for born, words in enumerate(old):
+        for at in range(0 if born else 1, len(words)):
+            if (born or at % _LINE) and (word := words[at]):
                 line = flow_line(at // _LINE, lines, word, new_lines) * _LINE
-                lost += not _put(new, line, word, born=place > _LEARNED)
+                kept = _put(new[born], line + (not born), line + _LINE, word)
+                if born and kept and new[0][line] < _ANY_BORN:
+                    new[0][line] += _ANY_BORN  # or nobody would look there
+                lost += not kept
     return lost
 
 
-def _put(flows: Words, line: int, word: int, born: bool) -> bool:
-    """Put a flow into its line, over itself or in a free place."""
-    first, number = (line + 1 + _LEARNED, _BORN) if born else (line + 1, _LEARNED)
-    places = range(first, first + number)
-    same = (at for at in places if flows[at] and flows[at] >> _NAME == word >> _NAME)
-    place = next(same, next((at for at in places if not flows[at]), None))
+def _put(flows: Words, first: int, end: int, word: int) -> bool:
+    """Put a flow among these places, over itself or where it is free."""
+    same = (at for at in range(first, end) if flows[at] and flows[at] >> _NAME == word >> _NAME)
+    place = next(same, next((at for at in range(first, end) if not flows[at]), None))
     if place is None:
         return False
     flows[place] = word
-    if born and flows[line] < _ANY_BORN:
-        flows[line] += _ANY_BORN
     return True

@@ -68,6 +68,7 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     mtu: int | None = None
     vlan: bool = False
     answers_per_s: int = 1000
+    max_flows: int = 1 << 20
 
 
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,6 +119,10 @@ class ServiceTable(msgspec.Struct, forbid_unknown_fields=True):
     affinity_prefix4: int = 32
     affinity_prefix6: int = 128
     limits: LimitsTable | None = None
+    learn_window_s: float = 120.0
+    idle_timeout_s: float | None = None
+    slow_start_s: float = 0.0
+    second_chance: bool = False
 
 
 class GuardTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -187,6 +192,7 @@ def _translate(text: str, raw: dict[str, Any]) -> ConfigError:
         value = value[step]
     wanted = re.match(r"Expected `(.+?)`", message)
     names = {"int": "a whole number", "str": "a text in quotes", "array": "a list", "object": "a table"}
+    names["bool"] = "true or false"
     name = wanted[1].removesuffix(" | null") if wanted else message
     return ConfigError(
         key, f"{value!r} has the wrong type", f"give {names.get(name, name.replace('float', 'a number'))}"
@@ -307,6 +313,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         mtu=table.mtu,
         vlan=table.vlan,
         answers_per_s=int(within("balancer.answers_per_s", table.answers_per_s, 1, 1_000_000)),
+        max_flows=int(within("balancer.max_flows", table.max_flows, 50_000, 64_000_000)),
     )
 
 
@@ -372,7 +379,27 @@ def _service(table: ServiceTable) -> Service:
         int(within(f"{key}.affinity_prefix4", table.affinity_prefix4, 1, 32)),
         int(within(f"{key}.affinity_prefix6", table.affinity_prefix6, 1, 128)),
         _limits(f"{key}.limits", table.limits),
+        within(f"{key}.learn_window_s", table.learn_window_s, 0, 3600),
+        within(f"{key}.idle_timeout_s", _idle_timeout_s(table, protocol), 10, 7200),
+        within(f"{key}.slow_start_s", table.slow_start_s, 0, 3600),
+        _second_chance(f"{key}.second_chance", table.second_chance, forward, protocol),
     )
+
+
+def _idle_timeout_s(table: ServiceTable, protocol: Protocol) -> float:
+    """UDP does not say that a flow ends: silence is all there is to go by."""
+    if table.idle_timeout_s is not None:
+        return table.idle_timeout_s
+    return 300.0 if protocol is Protocol.UDP else 3600.0
+
+
+def _second_chance(key: str, wanted: bool, forward: Forward, protocol: Protocol) -> bool:
+    """Only a backend that gets an outer header can be told of another one, and only TCP knows whose a flow is."""
+    if wanted and forward not in (Forward.IPIP, Forward.GUE):
+        raise ConfigError(key, f'true with forward = "{forward}"', 'give forward = "ipip" or "gue", or remove it')
+    if wanted and protocol is not Protocol.TCP:
+        raise ConfigError(key, f'true with protocol = "{protocol}"', "only TCP services can have it: remove it")
+    return wanted
 
 
 def _limits(key: str, table: LimitsTable | None) -> Limits | None:

@@ -7,10 +7,11 @@ It may die at any moment: the program and its tables are pinned, and the next da
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,38 @@ from xdplb import __version__, hashing, state
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
-from xdplb.desired import DesiredService, Health, Key, Memo, Overrides, desire, keys_of
-from xdplb.errors import DaemonError, KernelError, RefusedError, XdplbError
+from xdplb.dataplane.undo import linked
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
+from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.watch import Watch
+from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Config
-from xdplb.net import Network, interface_index, read_nic, tx_errors
+from xdplb.net import Network, read_nic, tx_errors
+from xdplb.operators import drop_backends
+from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
+from xdplb.proof import Proof
+from xdplb.schedule import Schedule, boot_time
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
+from xdplb.trial import Trial, take_lock
+from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
-LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells
+LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
+SELF_TEST_S = 1.0  # until a self-test that failed is run again
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
+
+NO_NIC: dict[str, Any] = {
+    **dict.fromkeys(("index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors")),
+    **{"up": False, "carrier": False, "compiled": [], "map_bytes": 0, "layout": None, "code": None},
+}
 
 
 @dataclass(slots=True)
@@ -53,8 +68,11 @@ class Reconciled:
 class Daemon:
     """One balancer on its interfaces."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        """Raises KernelError when the interface does not exist."""
+    def __init__(self, path: Path, config: Config, confirm_s: float | None = None, self_test: bool = False) -> None:
+        """`confirm_s`: what is attached is taken back unless confirmed in this time, also by the self-test if wanted.
+
+        Raises RefusedError when an interface does not exist.
+        """
         balancer = config.balancer
         self.path, self.config, self.name = path, config, balancer.name
         self.place = loader.Place(self.name)
@@ -68,19 +86,21 @@ class Daemon:
         self._secret = ""
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
-        self._desires: Memo = {}
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
+        self.schedule = Schedule(config, self._wake.set)
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
-        interfaces = dict(zip(balancer.interfaces, self.network.indexes, strict=True))
-        self.forwarding = Forwarding(self.place, interfaces, balancer.mode)
+        self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
         self._sweeping: asyncio.Task[None] | None = None
+        self.upkeep = Upkeep(self.network, self.forwarding)
+        self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
+        self._proving: asyncio.Task[None] | None = None
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -89,12 +109,10 @@ class Daemon:
         self.place.make()
         self._lock_file = open(self.place.run / "lock", "a+")  # noqa: SIM115 (open until the process ends)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock_file.seek(0)
-            pid = self._lock_file.read().strip() or "unknown"
+            take_lock(self._lock_file)
+        except BlockingIOError as error:
             raise RefusedError(
-                f"{self.name!r} is already running (pid {pid}); stop it first, or set another balancer.name"
+                f"{self.name!r} is already running (pid {error}); stop it first, or set another balancer.name"
             ) from None
         self._lock_file.truncate(0)
         self._lock_file.write(f"{os.getpid()}\n")
@@ -105,16 +123,20 @@ class Daemon:
         try:
             await self._start(replace_other)
         except BaseException:
-            loader.forget_unused(self.place)
+            if not self.forwarding.trial:  # otherwise its guardian does it, and more
+                loader.forget_unused(self.place)
             raise
 
     async def _start(self, replace_other: bool) -> None:
         self.kept = state.load(self.name)
         self._loaded = True
+        self.schedule.ramps.began = self.kept.ramps
+        self._finish_removals()  # those whose deadline passed while nobody was here
         self.lists = await asyncio.to_thread(
             read_lists, self.config.guard, self.kept.overrides.prefixes, self.path.parent
         )
         self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
+        await self._begin_trial()
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec()), replace_other))
         try:
@@ -122,6 +144,8 @@ class Daemon:
         finally:
             adopted = await loading
         self.last.adopted = adopted
+        if self.proof:
+            self.proof.note()
         await self._guard()
         if self.forwarding.kernel.tables().services and self.forwarding.attached():
             await self.forwarding.attach()  # the program that knows what these tables are about to hold
@@ -139,8 +163,42 @@ class Daemon:
         self.started = self.last
         self._sweeping = asyncio.create_task(self.sweeper.run())
         self._sweeping.add_done_callback(_report)
+        await self._see_trial()
         for warning in self._warnings():
             log.warning("%s", warning)
+
+    async def _begin_trial(self) -> None:
+        """From here on, have everything taken back that is attached, unless it is confirmed. Raises KernelError."""
+        if self.confirm_s is not None:
+            modes = {index: (await read_nic(index)).xdp_mode or "" for index in linked(self.place)}
+            trial = Trial(self.place, self.config.balancer.mode, modes, self.confirm_s)
+            trial.changed = self._wake.set
+            self.forwarding.trial = trial
+            await trial.begin(self._lock_file.fileno())
+
+    async def _see_trial(self) -> None:
+        """Say what has to be confirmed, and begin the self-test if that is to do it."""
+        trial = self.forwarding.trial
+        if trial is None:
+            return
+        if trial.changed_nothing():
+            await self.forwarding.confirm()
+            log.info("--confirm: nothing was attached or replaced, so there is nothing to confirm")
+            return
+        log.warning("unconfirmed: %s in %.0f s unless `xdplb confirm`", trial.threat, trial.left_s)
+        if self.proof:
+            self._proving = asyncio.create_task(self._prove(self.proof))
+
+    async def _prove(self, proof: Proof) -> None:
+        """Run the self-test until it passes; then nobody has to confirm any more."""
+        while self.forwarding.trial:
+            checks = [(s.check, b.address) for s, b in keys_of(self.config.services, self.kept.overrides) if s.check]
+            if await proof.run(self.services, self.lists, checks):
+                with contextlib.suppress(DaemonError):  # too late: `run` ends with that
+                    await self.confirm()
+                    log.info("self-test passed: confirmed")
+                return
+            await asyncio.sleep(SELF_TEST_S)
 
     async def _look_around(self) -> None:
         """Find routes, neighbours and first probe results, for a bounded time."""
@@ -155,9 +213,11 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [self._unsaved] if self._unsaved else []
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
         for nic in self.network.nics:
-            overhead = max((way.overhead for s in self.config.services for way in ways_of(s)), default=0)
+            overhead = max(
+                (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
+            )
             need = 1500 + overhead
             if nic.mtu < need:
                 found.append(
@@ -169,10 +229,15 @@ class Daemon:
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
-            except TimeoutError:
-                await self._stay_attached()
+            async with self._turn:
+                if self.forwarding.trial:
+                    self.forwarding.trial.check()
+                if self._proving and self._proving.done():
+                    self._proving.result()
+                self.upkeep.look()
+            if not self._wake.is_set():
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
@@ -180,33 +245,19 @@ class Daemon:
             else:
                 await self.reconcile()
 
-    async def _stay_attached(self) -> None:
-        """Attach again when somebody took the program off. Raises KernelError when the interface is another one now."""
-        for name, index in self.forwarding.interfaces.items():
-            if not loader.attached(self.place, index):
-                await self._attach_again(name, index)
-
-    async def _attach_again(self, name: str, index: int) -> None:
-        try:
-            if interface_index(name) == index:
-                await self.forwarding.attach()
-                log.warning("%s: the program had been taken off; it is attached again", name)
-                return
-        except (XdplbError, OSError) as error:
-            if self.last.error != str(error):
-                log.error("%s: the program is not attached any more: %s", name, error)
-            self.last.error = str(error)
-            return
-        raise KernelError(f"{name} was removed and made anew; start the daemon again")
-
-    async def close(self) -> None:
-        """Stop looking; what is attached goes on forwarding."""
+    async def close(self) -> str:
+        """Stop looking; return what becomes of what is attached."""
+        if self._proving:
+            self._proving.cancel()
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await self.watch.close()
         if self._loaded:
             self._save()
+        if self.forwarding.trial:
+            return f"unconfirmed: {await self.forwarding.trial.close()}"
+        return "what is attached goes on forwarding (`xdplb detach` ends it)"
 
     # --- reconcile ------------------------------------------------------------------------------------------
 
@@ -226,11 +277,16 @@ class Daemon:
             self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
 
     async def _reconcile(self) -> int:
+        if self._finish_removals():
+            self._save()
+            self._gone = True
+            self._follow()
         before, known = self.services, self.kept.health
         self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services = desire(self.config, self.kept.overrides, self.watch.health, self.network.hops, self._desires)
+        self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        self.schedule.set_alarm(self.kept.overrides)
         _log_news(before, self.services)
-        if {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
+        if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             self._save()
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         if changes:
@@ -242,6 +298,7 @@ class Daemon:
         end = self.forwarding.transitions.next_end()
         if self.forwarding.settled_slots or (end is not None and end <= time.monotonic()):
             self._wake.set()
+        self.flows_counted()
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -296,6 +353,57 @@ class Daemon:
             known,
         )
 
+    # --- those that leave -----------------------------------------------------------------------------------
+
+    @property
+    def flows(self) -> Flows:
+        """What is known of the backends' flows now."""
+        return Flows(self.sweeper, self._count_slots)
+
+    def _count_slots(self) -> SlotCounts:
+        if self._slots is None:
+            self._slots = count_slots(self.forwarding.kernel.tables())
+        return self._slots
+
+    def flows_counted(self) -> None:
+        """Look whether removals are over: to be called when the remembered flows have been counted anew."""
+        if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
+            self._wake.set()
+
+    def _finish_removals(self) -> bool:
+        """Take off those whose removal is over; tell whether there were any."""
+        over = removals_over(self.kept.overrides, self.services, self.flows, time.time())
+        if over:
+            overrides = self.kept.overrides.copy()
+            drop_backends(self.config, overrides, over)
+            self.kept.overrides = overrides
+        for (service, name), why in over.items():
+            log.info("%s/%s removed: %s", service, name, why)
+        return bool(over)
+
+    def departures(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """Return how far the leaving of these backends is."""
+        now = time.time()
+        there = backends_of(self.services, keys)
+        return [departure(service, b, self.kept.overrides, self.flows, now) for service, b in there]
+
+    def breaks(self, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:
+        """Return what breaks when these backends go now."""
+        return {(s.name, b.backend.name): breaks(s, b, self.flows) for s, b in backends_of(self.services, keys)}
+
+    async def plan(self, config: Config, overrides: Overrides) -> dict[str, Any]:
+        """Return what another configuration or other changes would do; nothing is changed. Raises KernelError."""
+        now, before = Known(self.watch.health, self.network.hops), (self.config, self.kept.overrides)
+        known = suppose(before, (config, overrides), now)
+        shares = self.schedule.ramps.shares(boot_time())
+        after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)
+        kernel = self.forwarding.kernel
+        tables = kernel.tables()
+        tables.slots = tables.slots[:]  # a copy: the daemon goes on meanwhile
+        found = await asyncio.to_thread(plan, self.services, after, tables, kernel.spec, self.sweeper)
+        unknown = sorted(f"{service}/{name}" for service, name in known.supposed)
+        return {**found, "settings": compare_settings(self.config, config), "unknown": unknown}
+
     # --- what operators do and see --------------------------------------------------------------------------
 
     async def change(self, overrides: Overrides) -> int:
@@ -319,6 +427,13 @@ class Daemon:
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             await self.reconcile()
         return self._written - written
+
+    async def confirm(self) -> bool:
+        """Have what was attached stay; False: that is so already. Raises DaemonError when it is too late."""
+        async with self._turn:
+            waited = self.forwarding.trial is not None
+            await self.forwarding.confirm()
+        return waited
 
     async def guard(self, changes: dict[str, str | None]) -> None:
         """Take up changes of the guard's lists: "block", "allow" or None by prefix. Raises DaemonError: none was."""
@@ -366,6 +481,7 @@ class Daemon:
             "reconcile": asdict(self.last),
             "start": asdict(self.started or self.last),
             "warnings": self._warnings(),
+            "unconfirmed": self._trial_document(),
             "forwarded": forwarded_document(traffic),
             "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
@@ -379,6 +495,12 @@ class Daemon:
         room = kernel.spec.capacity.flows * CONSTANTS["LEARNED_IN_LINE"]
         return {"remembered": sum(self.sweeper.counts().values()), "room": room, "format": CONSTANTS["FLOWS_FORMAT"]}
 
+    def _trial_document(self) -> dict[str, Any] | None:
+        trial = self.forwarding.trial
+        if trial is None:
+            return None
+        return {"left_s": trial.left_s, "then": trial.threat, "failures": self.proof.failures if self.proof else []}
+
     def _guard_document(self) -> dict[str, Any]:
         table = self.forwarding.prefixes
         return {
@@ -391,8 +513,8 @@ class Daemon:
     async def _interface_document(self, name: str, index: int) -> dict[str, Any]:
         try:
             nic = await read_nic(index)
-        except KernelError as error:
-            return {"name": name, "error": str(error)}
+        except KernelError:
+            return NO_NIC | {"name": name, "error": f"{name} has vanished"}
         attached = loader.attached(self.place, nic.index)
         return {
             "name": nic.name,
@@ -402,6 +524,8 @@ class Daemon:
             "link_id": attached.link_id if attached else None,
             "driver": nic.driver,
             "mtu": nic.mtu,
+            "up": nic.up,
+            "carrier": nic.carrier,
             "rx_packets": nic.rx_packets,
             "xdp_tx_errors": tx_errors(nic.name),
             "compiled": self.forwarding.kernel.spec.features(),

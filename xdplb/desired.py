@@ -5,13 +5,14 @@ Pure: the same inputs give the same desired state, in any order of events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from xdplb import hashing
 from xdplb.contract import CONSTANTS
-from xdplb.errors import ConfigError
 from xdplb.model import Action, Address, Affinity, Backend, Balancer, Config, Forward, Limits, Rate, Service, State, Vip
 from xdplb.ring import ring_size
 from xdplb.tables import NO_MTU, BackendRow, LimitRow, Way
@@ -50,47 +51,105 @@ class Health:
 Key = tuple[str, str]  # service name, backend name
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """That a backend gets no new flows, in words. `over`: its old ones are let go, too."""
+
+    note: str
+    over: bool = False
+
+
 @dataclass(slots=True)
 class Overrides:
-    """What operators changed at run time; it outlives the daemon and is told apart from the file."""
+    """What operators changed at run time; it outlives the daemon and is told apart from the file.
+
+    Times are seconds since 1970: at a deadline, a draining backend's last flows are let go. One that is being removed
+    is draining, and goes when its flows are gone, at its time at the latest.
+    """
 
     added: dict[str, list[Backend]] = field(default_factory=dict)
     removed: set[Key] = field(default_factory=set)
     draining: set[Key] = field(default_factory=set)
     prefixes: dict[str, str | None] = field(default_factory=dict)  # "block", "allow", or off both lists
+    weights: dict[Key, int] = field(default_factory=dict)  # of the file's backends
+    deadlines: dict[Key, float] = field(default_factory=dict)
+    removing: dict[Key, float] = field(default_factory=dict)
 
     def copy(self) -> Overrides:
         """Return a copy that can be changed without changing this one."""
-        added = {service: list(backends) for service, backends in self.added.items()}
-        return Overrides(added, set(self.removed), set(self.draining), dict(self.prefixes))
+        return Overrides(
+            {service: list(backends) for service, backends in self.added.items()},
+            set(self.removed),
+            set(self.draining),
+            dict(self.prefixes),
+            dict(self.weights),
+            dict(self.deadlines),
+            dict(self.removing),
+        )
 
     def apply(self, service: Service) -> Service:
         """Return the service as the operator wants it now."""
-        if service.name not in self.added and not any(name == service.name for name, _ in self.removed):
+        changed = any(name == service.name for keys in (self.removed, self.weights) for name, _ in keys)
+        if service.name not in self.added and not changed:
             return service
-        kept = [b for b in service.backends if (service.name, b.name) not in self.removed]
+        kept = [self._weighed(service.name, b) for b in service.backends if (service.name, b.name) not in self.removed]
         names = {b.name for b in kept}
         kept += [b for b in self.added.get(service.name, []) if b.name not in names]
         return replace(service, backends=tuple(kept))
+
+    def _weighed(self, service: str, backend: Backend) -> Backend:
+        weight = self.weights.get((service, backend.name))
+        return backend if weight is None else replace(backend, weight=weight)
+
+    def drain_of(self, key: Key, now: float) -> Drain | None:
+        """Return what becomes of a backend that is draining, or nothing."""
+        if key not in self.draining:
+            return None
+        removed_at, until = self.removing.get(key), self.deadlines.get(key)
+        if removed_at is not None:
+            if removed_at <= now:
+                return Drain("being removed; its deadline has passed", over=True)
+            return Drain(f"removed when its flows are gone, at the latest {_clock(removed_at, now)}")
+        if until is None:
+            return Drain("drained by an operator")
+        if until <= now:
+            return Drain("drained by an operator; its deadline has passed", over=True)
+        return Drain(f"drained by an operator until {_clock(until, now)}")
 
     def describe(self) -> list[str]:
         """Return each change as one phrase, in a stable order."""
         added = [f"backend {s}/{b.name} added" for s, backends in self.added.items() for b in backends]
         removed = [f"backend {s}/{name} removed" for s, name in self.removed]
-        drained = [f"backend {s}/{name} draining" for s, name in self.draining]
+        drained = [
+            f"backend {s}/{name} {'being removed' if (s, name) in self.removing else 'draining'}"
+            for s, name in self.draining
+        ]
+        weighed = [f"backend {s}/{name} has weight {weight}" for (s, name), weight in self.weights.items()]
         words = {"block": "blocked", "allow": "allowed", None: "off the lists"}
-        return sorted(added + removed + drained + [f"{text} {words[to]}" for text, to in self.prefixes.items()])
+        return sorted(
+            added + removed + drained + weighed + [f"{text} {words[to]}" for text, to in self.prefixes.items()]
+        )
+
+
+def _clock(at: float, now: float) -> str:
+    """Return a time of day, with its date if that is not today's."""
+    then = datetime.fromtimestamp(at)
+    return then.strftime("%H:%M:%S" if then.date() == datetime.fromtimestamp(now).date() else "%Y-%m-%d %H:%M:%S")
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredBackend:
-    """One backend as it should be. `row` None: it cannot be reached, so nothing can be written."""
+    """One backend as it should be. `row` None: it cannot be reached, so nothing can be written.
+
+    `share`: how much of its slots it has for now (slow start).
+    """
 
     backend: Backend
     identity: int
     state: State
     reason: str
     row: BackendRow | None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +174,8 @@ class DesiredService:
         return min((b.row.mtu for b in self.backends if b.row), default=NO_MTU)
 
 
+_Facts = tuple[Health | None, Hop | str, Drain | None, float]  # of a backend; the last one is its share
+NO_SHARES: Mapping[Key, float] = MappingProxyType({})
 Memo = dict[str, tuple[list[Any], DesiredService]]  # by service: what it was made of, and what came out
 
 
@@ -124,20 +185,24 @@ def desire(
     health: Mapping[Key, Health],
     hops: Mapping[Address, Hop | str],
     memo: Memo | None = None,
+    now: float = 0.0,
+    shares: Mapping[Key, float] = NO_SHARES,
 ) -> tuple[DesiredService, ...]:
     """Return the desired state. A hop that is a string says why there is none.
 
-    With a memo, a service for which nothing changed is the same object as last time.
+    With a memo, a service for which nothing changed is the same object as last time. `now` is in seconds since 1970;
+    `shares` are those of backends in a slow start.
     """
     found = []
     for service in (overrides.apply(s) for s in config.services):
         made_of: list[Any] = [config.balancer, service]
         for backend in service.backends:
             key = (service.name, backend.name)
-            made_of += (health.get(key), hops.get(backend.address), key in overrides.draining)
+            hop = hops.get(backend.address, "its route is not known yet")
+            made_of.append((health.get(key), hop, overrides.drain_of(key, now), shares.get(key, 1.0)))
         known = memo.get(service.name) if memo else None
         if known is None or known[0] != made_of:
-            known = made_of, _service(config.balancer, service, overrides, health, hops, _unchanged(known, made_of))
+            known = made_of, _service(config.balancer, service, made_of[2:], _unchanged(known, made_of))
         if memo is not None:
             memo[service.name] = known
         found.append(known[1])
@@ -151,19 +216,17 @@ def _unchanged(known: tuple[list[Any], DesiredService] | None, made_of: list[Any
     before, now = known[0][1], made_of[1]
     if before is not now and replace(before, backends=now.backends) != now:
         return {}
-    facts = {
-        id(backend): made_of[n : n + 3] for n, backend in zip(range(2, len(made_of), 3), now.backends, strict=True)
-    }
-    kept = zip(range(2, len(known[0]), 3), before.backends, known[1].backends, strict=False)
-    return {id(backend): desired for n, backend, desired in kept if facts.get(id(backend)) == known[0][n : n + 3]}
+    if second_header(before) != second_header(now):
+        return {}
+    facts = {id(backend): fact for backend, fact in zip(now.backends, made_of[2:], strict=True)}
+    kept = zip(known[0][2:], before.backends, known[1].backends, strict=False)
+    return {id(backend): desired for fact, backend, desired in kept if facts.get(id(backend)) == fact}
 
 
 def _service(
     balancer: Balancer,
     service: Service,
-    overrides: Overrides,
-    health: Mapping[Key, Health],
-    hops: Mapping[Address, Hop | str],
+    facts: Sequence[_Facts],
     kept: Mapping[int, DesiredBackend],
 ) -> DesiredService:
     number = hashing.identity("service", service.name)
@@ -171,9 +234,8 @@ def _service(
         backends: tuple[DesiredBackend, ...] = (_this_host(service),)
     else:
         backends = tuple(
-            kept.get(id(b))
-            or _backend(balancer, service, b, (service.name, b.name) in overrides.draining, health, hops)
-            for b in service.backends
+            kept.get(id(b)) or _backend(balancer, service, b, fact)
+            for b, fact in zip(service.backends, facts, strict=True)
         )
     client = service.affinity is Affinity.CLIENT
     return DesiredService(
@@ -218,22 +280,23 @@ def _way(service: Service, version: int) -> Way:
     return Way.L2 if service.forward is Forward.L2 else Way(f"{service.forward}{version}")
 
 
-def _backend(
-    balancer: Balancer,
-    service: Service,
-    backend: Backend,
-    draining: bool,
-    health: Mapping[Key, Health],
-    hops: Mapping[Address, Hop | str],
-) -> DesiredBackend:
+def second_header(service: Service) -> int:
+    """Return the bytes of the IP header that a second chance puts behind the first one, to the widest backend."""
+    if not service.second_chance:
+        return 0
+    return 40 if any(backend.address.version == 6 for backend in service.backends) else 20
+
+
+def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Facts) -> DesiredBackend:
+    health, hop, drain, share = facts
     number = hashing.identity("backend", service.name, backend.name, str(backend.address))
-    hop = hops.get(backend.address, "its route is not known yet")
-    seen = health.get((service.name, backend.name), Health(None, "not probed yet"))
+    seen = health or Health(None, "not probed yet")
     if service.check is None:
         seen = Health(True, "no check configured")
     problem = hop if isinstance(hop, str) else _why_not(balancer, service, hop, backend)
     if isinstance(hop, str) or problem:
-        return DesiredBackend(backend, number, State.UNREACHABLE, problem or "", None)
+        reason = _reason(State.UNREACHABLE, drain, problem)
+        return DesiredBackend(backend, number, State.UNREACHABLE, reason, None, share)
     way = _way(service, backend.address.version)
     row = BackendRow(
         hop.next_mac + hop.own_mac + ETHERTYPE[backend.address.version],
@@ -241,16 +304,24 @@ def _backend(
         backend.address,
         hop.ifindex,
         number,
-        up=seen.up is True,
+        up=seen.up is True and not (drain and drain.over),
         way=way,
-        mtu=_mtu(balancer, hop) - way.overhead,
+        mtu=_mtu(balancer, hop) - way.overhead - second_header(service),
         gue_port=service.gue_port if service.forward is Forward.GUE else 0,
         vlan=hop.vlan,
         device=hop.device,
     )
-    state = _state(backend, draining, seen)
-    reason = f"drained by an operator; {seen.cause}" if state is State.DRAINING else seen.cause
-    return DesiredBackend(backend, number, state, reason, row)
+    state = _state(backend, drain, seen)
+    return DesiredBackend(backend, number, state, _reason(state, drain, seen.cause), row, share)
+
+
+def _reason(state: State, drain: Drain | None, cause: str) -> str:
+    """Say what matters most first: that it is draining, or why it could not be used anyway."""
+    if drain is None:
+        return cause
+    if state is not State.DRAINING:
+        return f"{cause}; {drain.note}"
+    return drain.note if drain.over else f"{drain.note}; {cause}"
 
 
 def _mtu(balancer: Balancer, hop: Hop) -> int:
@@ -261,87 +332,21 @@ def _why_not(balancer: Balancer, service: Service, hop: Hop, backend: Backend) -
     """Return why a backend cannot be used although there is a way to it, or nothing."""
     if service.forward is Forward.L2 and not hop.direct:
         return 'behind a router: forward = "l2" needs it on the same link'
-    overhead = _way(service, backend.address.version).overhead
+    overhead = _way(service, backend.address.version).overhead + second_header(service)
     least = max(LEAST_MTU[vip.address.version] for vip in service.vips)
     if _mtu(balancer, hop) - overhead < least:
         return f"MTU {_mtu(balancer, hop)} on the way is too small: {overhead} bytes of headers leave less than {least}"
     return ""
 
 
-def _state(backend: Backend, draining: bool, seen: Health) -> State:
+def _state(backend: Backend, drain: Drain | None, seen: Health) -> State:
     if seen.up is None:
         return State.CHECKING
     if not seen.up:
         return State.DOWN
-    if draining:
+    if drain:
         return State.DRAINING
     return State.UP if backend.weight else State.IDLE
-
-
-# --- what operators may change at run time ------------------------------------------------------------------
-
-
-def add_backend(config: Config, overrides: Overrides, service_name: str, backend: Backend) -> Service:
-    """Add a backend to a service; return the service as it is then. Raises ConfigError."""
-    service = overrides.apply(find_service(config, service_name))
-    if service.forward is Forward.LOCAL:
-        raise ConfigError("service", f"{service_name!r} is served by this host itself", "choose another service")
-    for other in service.backends:
-        if other.name == backend.name:
-            raise ConfigError("name", f"service {service_name!r} has a backend {other.name!r}", "choose another")
-        if other.address == backend.address:
-            raise ConfigError("address", f"{other.address} is backend {other.name!r} already", "choose another")
-    if any(backend.address in vip.network for other in config.services for vip in other.vips):
-        raise ConfigError("address", f"{backend.address} is a VIP", "give the backend's own address")
-    overrides.removed.discard((service_name, backend.name))
-    in_file = find_service(config, service_name).backends
-    if backend not in in_file:
-        if any(b.name == backend.name for b in in_file):  # the file's one stays removed; this one replaces it
-            overrides.removed.add((service_name, backend.name))
-        overrides.added.setdefault(service_name, []).append(backend)
-    return overrides.apply(find_service(config, service_name))
-
-
-def remove_backend(config: Config, overrides: Overrides, name: str, service: str | None) -> list[Key]:
-    """Remove a backend from every service that has it, or from one; return from which. Raises ConfigError."""
-    found = find_backend(config, overrides, name, service)
-    for key in found:
-        kept = [b for b in overrides.added.pop(key[0], []) if b.name != name]
-        if kept:
-            overrides.added[key[0]] = kept
-        if any(b.name == name for b in find_service(config, key[0]).backends):
-            overrides.removed.add(key)
-        overrides.draining.discard(key)
-    return found
-
-
-def drain_backend(config: Config, overrides: Overrides, name: str, service: str | None, drain: bool) -> list[Key]:
-    """Drain or undrain a backend in every service that has it, or in one. Raises ConfigError."""
-    found = find_backend(config, overrides, name, service)
-    if drain:
-        overrides.draining.update(found)
-    else:
-        overrides.draining.difference_update(found)
-    return found
-
-
-def find_service(config: Config, name: str) -> Service:
-    """Return the configured service of this name, or raise ConfigError that lists the names."""
-    for service in config.services:
-        if service.name == name:
-            return service
-    names = ", ".join(s.name for s in config.services) or "none"
-    raise ConfigError("service", f"there is no service {name!r}", f"the services are: {names}")
-
-
-def find_backend(config: Config, overrides: Overrides, name: str, service: str | None) -> list[Key]:
-    """Return (service, name) wherever a backend of this name is, or raise ConfigError."""
-    among = [find_service(config, service)] if service else config.services
-    found = [(s.name, name) for s in among if any(b.name == name for b in overrides.apply(s).backends)]
-    if not found:
-        where = f"service {service!r}" if service else "any service"
-        raise ConfigError("backend", f"there is no backend {name!r} in {where}", "see `xdplb status`")
-    return found
 
 
 def keys_of(services: tuple[Service, ...], overrides: Overrides) -> Iterator[tuple[Service, Backend]]:
@@ -361,5 +366,8 @@ def overrides_to_json(overrides: Overrides) -> dict[str, Any]:
         },
         "removed": sorted(overrides.removed),
         "draining": sorted(overrides.draining),
+        "weights": [[*key, weight] for key, weight in sorted(overrides.weights.items())],
+        "deadlines": [[*key, until] for key, until in sorted(overrides.deadlines.items())],
+        "removing": [[*key, until] for key, until in sorted(overrides.removing.items())],
         "prefixes": overrides.prefixes,
     }

@@ -23,13 +23,16 @@ from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError, XdplbError
 from xdplb.guard import Lists, change_table
+from xdplb.links import Numbers
 from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
+from xdplb.sweep import Clock
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
 from xdplb.transitions import Transitions
+from xdplb.trial import Trial
 
 log = logging.getLogger("xdplb")
 
@@ -42,9 +45,9 @@ SEEDS = 8  # attempts to place all VIPs, each with a new seed; one in thousands 
 class Forwarding:
     """One balancer program on its interfaces. `carry` is called with the counters of tables that go."""
 
-    def __init__(self, place: loader.Place, interfaces: Mapping[str, int], mode: Mode) -> None:
-        """`interfaces`: number by name."""
-        self.place, self.interfaces, self.mode = place, dict(interfaces), mode
+    def __init__(self, place: loader.Place, interfaces: Numbers, mode: Mode) -> None:
+        """`interfaces` are looked at anew each time: their numbers change."""
+        self.place, self.interfaces, self.mode = place, interfaces, mode
         self.carry: Callable[[Totals], None] = lambda totals: None
         self._kernel: Kernel | None = None
         self._old: Kernel | None = None  # tables that are still in use, when the new ones have been made at a start
@@ -58,6 +61,7 @@ class Forwarding:
         self.held: set[int] = set()  # indexes of backends that are gone, but flows may still be remembered for them
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
+        self.trial: Trial | None = None  # what is attached may have to be taken back
 
     @property
     def kernel(self) -> Kernel:
@@ -114,6 +118,7 @@ class Forwarding:
             spec = replace(spec, capacity=spec.capacity.union(room_for(old.tables())))
         self._kernel = await asyncio.to_thread(Kernel.load, self.place, spec, old)
         self._kernel.put_devices(self._devices())
+        self._kernel.stamp = self._kernel.stamp or Clock().word  # a flow without a time would never be over
         if old and old.pinned.folder != self._kernel.pinned.folder:
             self._old = old
             self._transplant(old, self._kernel)
@@ -131,7 +136,7 @@ class Forwarding:
         try:
             pinned = loader.find(self.place, current.get("layout", ""))
             if pinned:
-                flows = pinned.maps["flows"]["entries"]
+                flows = pinned.maps["learned"]["entries"]
                 return Kernel(replace(spec, capacity=replace(spec.capacity, flows=flows)), pinned)
             why = f"its flows and slots are not of format {loader.FORMAT}"
         except (XdplbError, LookupError, AttributeError, ValueError, OSError) as error:
@@ -147,11 +152,11 @@ class Forwarding:
         """Write into empty tables what must not be lost; from then on they are taken for the old ones."""
         puts, self._carried = transplant(self._carried or old.tables())
         new.apply(puts)
-        new.stamp = old.stamp
+        new.stamp = new.stamp or old.stamp
         self._copy_flows(old, new)
 
     def _copy_flows(self, old: Kernel, new: Kernel) -> None:
-        if not new.shares_flows(old) and (lost := copy_flows(old.flows, new.flows)):
+        if not new.shares_flows(old) and (lost := copy_flows((old.learned, old.born), (new.learned, new.born))):
             log.warning("%d remembered flows found no place in the new tables", lost)
 
     async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:
@@ -198,19 +203,19 @@ class Forwarding:
         """Whether our program is on any interface."""
         return any(loader.attached(self.place, index) for index in self.interfaces.values())
 
-    def _present(self) -> dict[str, int]:
-        """Return the interfaces that there still are: when one vanishes, the others go on."""
+    def present(self) -> dict[str, int]:
+        """Return the interfaces that there are: when one vanishes, the others go on."""
         return {name: index for name, index in self.interfaces.items() if interface_exists(index)}
 
     def _devices(self) -> list[int]:
-        present = self._present()
+        present = self.present()
         return [present.get(name, 0) for name in self.interfaces]
 
     async def attach(self) -> list[Nic]:
         """Attach, or replace what we attached before; never in another mode than asked. Raises KernelError."""
         nics = []
-        for name, index in self._present().items():
-            loader.attach(self.place, self.kernel.pinned, name, index, self.mode)
+        for name, index in self.present().items():
+            self._put_on(self.kernel.pinned, name, index)
             nics.append(nic := await read_nic(index))
             if nic.xdp_mode != self.mode:
                 loader.detach(self.place)
@@ -230,8 +235,30 @@ class Forwarding:
         self.carry((old.traffic(), old.verdicts() | old.spared()))
         old.close()
 
+    def follow(self) -> None:
+        """Take up that interfaces came or went: the program knows them by `devices`, and those left are let go."""
+        self.kernel.put_devices(self._devices())
+        loader.detach_others(self.place, self.interfaces.values())
+
+    def attach_again(self, name: str, index: int) -> None:
+        """Attach to one interface that has lost its program, or is new. Raises KernelError."""
+        self._put_on(self.kernel.pinned, name, index)
+
+    def _put_on(self, pinned: loader.Pinned, name: str, index: int) -> None:
+        if self.trial:
+            self.trial.attaching()
+        loader.attach(self.place, pinned, name, index, self.mode)
+
+    async def confirm(self) -> None:
+        """Have what is attached stay, and forget what was before. Raises DaemonError when it is too late."""
+        if self.trial:
+            await self.trial.confirm()
+            self.trial = None
+            self._tidy()
+
     def _tidy(self) -> None:
-        loader.forget_others(self.place, self.kernel.pinned)
+        if self.trial is None:
+            loader.forget_others(self.place, self.kernel.pinned)
         current = {"version": __version__, "layout": self.kernel.pinned.folder.name, "spec": asdict(self.kernel.spec)}
         (self.place.run / "spec.json").write_text(json.dumps(current))
 
@@ -321,8 +348,8 @@ class Forwarding:
             self._carried = None
         attached = self.attached()
         if attached:
-            for name, index in self._present().items():
-                loader.attach(self.place, new.pinned, name, index, self.mode)
+            for name, index in self.present().items():
+                self._put_on(new.pinned, name, index)
         self._kernel = new
         if other_tables:
             self.prefixes = prefixes

@@ -25,6 +25,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
+from xdplb.links import follow
 from xdplb.model import Address
 
 log = logging.getLogger("xdplb")
@@ -35,7 +36,7 @@ _Next: TypeAlias = tuple[int, Address]  # a neighbour: interface, address
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresses and routes of both families
 _RTN_UNICAST = 1
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
-_NUD_INCOMPLETE = 0x01
+_NUD_INCOMPLETE, _NUD_REACHABLE, _NUD_PROBE = 0x01, 0x02, 0x10
 _NUD_FIXED = 0x40 | 0x80  # noarp, permanent
 _NTF_EXT_MANAGED = 1
 _XDP_MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}  # as pyroute2 calls them
@@ -47,6 +48,7 @@ SETTLE_S = 0.02  # netlink events come in bursts: look once at the end of one
 class Nic:
     """What the kernel says of an interface. `xdp_mode` and `program_id` None: no XDP program is attached.
 
+    `up`: it was switched on; `carrier`: there is somebody at the other end.
     `master` is the bond or bridge that it is a part of, `parent` what a VLAN's interface sends by; 0: none.
     """
 
@@ -62,6 +64,7 @@ class Nic:
     master: int = 0
     parent: int = 0
     vlan: int = 0
+    carrier: bool = True
 
 
 def nic_from(link: Any) -> Nic:
@@ -84,6 +87,7 @@ def nic_from(link: Any) -> Nic:
         master=link.get("master") or 0,
         parent=(link.get("link") or 0) if kind == "vlan" else 0,
         vlan=(inside.get_attr("IFLA_VLAN_ID") or 0) if inside else 0,
+        carrier=bool(link.get("carrier")),
     )
 
 
@@ -137,6 +141,14 @@ async def _read_nic(ipr: Any, index: int) -> Nic:
         raise KernelError(f"interface number {index} has vanished ({error})") from None
 
 
+async def own_addresses() -> list[Address]:
+    """Return the addresses at which others reach this host: not link-local ones, nor the loopback interface's."""
+    loopback = socket.if_nametoindex("lo")
+    async with AsyncIPRoute() as ipr:
+        found = [(message["index"], ip_address(message.get("address"))) async for message in await ipr.addr("dump")]
+    return [address for index, address in found if index != loopback and not address.is_link_local]
+
+
 async def take_xdp_off(index: int, mode: str) -> None:
     """Detach an XDP program that was attached by netlink. Raises KernelError when a link holds it."""
     flag = {"generic": 2, "native": 4, "offload": 8}[mode]
@@ -173,7 +185,7 @@ def find_egress(oif: int, indexes: Sequence[int], links: Mapping[int, Nic]) -> E
     A VLAN's interface means a tag on its parent; a bond's means that frames leave by the slave that they came in, and
     the switch spreads them. None: they would leave by an interface that is not the balancer's.
     """
-    if oif in indexes:
+    if oif and oif in indexes:
         return Egress(oif, indexes.index(oif))
     if any((link := links.get(index)) and link.master == oif for index in indexes):
         return Egress(0)
@@ -194,12 +206,12 @@ class Network:
         source6: Address | None,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called, in the event loop, after `hops` has changed. Raises RefusedError."""
-        self.interfaces = tuple(interfaces)
-        self.indexes = tuple(interface_index(name) for name in interfaces)
+        """`changed` is called, in the event loop, after `hops` or `nics` have changed. Raises RefusedError."""
+        self.interfaces = {name: interface_index(name) for name in interfaces}  # their numbers now, 0: it has vanished
         self.hops: dict[Address, Hop | str] = {}
         self.tagged = False  # a way to some backend has a tag of its own
-        self._links: dict[int, Nic] = {}
+        self.links: dict[int, Nic] = {}  # by number
+        self._removed: set[int] = set()  # numbers whose interfaces were removed since `links` was read
         self._sources = {4: source4, 6: source6}
         self._changed = changed
         self._routes: dict[Address, _Route | str] = {}
@@ -272,6 +284,35 @@ class Network:
                 while any(self._resolving(route) for route in self._routes.values()):
                     await asyncio.sleep(0.005)
 
+    def answering(self) -> set[tuple[int, Address]]:
+        """Return the next hops in use that answer, as (interface number, address); not those that are set by hand."""
+        routes = [route for route in self._routes.values() if isinstance(route, _Route)]
+        hops = {(route.oif, route.next_hop) for route in routes}
+        state = {hop: self._neighbours.get(hop, (0, b""))[0] for hop in hops}
+        return {hop for hop in hops if state[hop] & _NUD_USABLE and not state[hop] & _NUD_FIXED}
+
+    async def ask(self, hops: Iterable[tuple[int, Address]], timeout_s: float) -> set[tuple[int, Address]]:
+        """Have the kernel ask these next hops whether they are still there; return those that answer in this time."""
+        asked = set(hops)
+        for hop in asked:
+            await self._probe(*hop)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(self._neighbours.get(hop, (0, b""))[0] & _NUD_PROBE for hop in asked):
+                    await asyncio.sleep(0.01)
+        return {hop for hop in asked if self._neighbours.get(hop, (0, b""))[0] & _NUD_REACHABLE}
+
+    async def _probe(self, index: int, address: Address) -> None:
+        state, mac = self._neighbours.get((index, address), (0, b""))
+        if not state & _NUD_USABLE:
+            return  # it is being asked already
+        self._neighbours[index, address] = (_NUD_PROBE, mac)
+        with contextlib.suppress(NetlinkError):
+            where: dict[str, Any] = {"dst": str(address), "ifindex": index}
+            await self._ipr.neigh("replace", lladdr=mac.hex(":"), state=_NUD_PROBE, **where)
+            # A managed entry's state cannot be set: so it is one again only now.
+            await self._ipr.neigh("replace", state=0, flags_ext=_NTF_EXT_MANAGED, **where)
+
     async def _watch(self) -> None:
         """Follow netlink events for ever."""
         while True:
@@ -285,6 +326,8 @@ class Network:
 
     def _take_event(self, message: Any) -> None:
         kind = message.get("event", "")
+        if kind == "RTM_DELLINK" and message["family"] == socket.AF_UNSPEC:  # a bridge's: only its port is gone
+            self._removed.add(message["index"])
         if kind not in ("RTM_NEWNEIGH", "RTM_DELNEIGH"):
             self._look_soon(routes=True)
         elif self._take_neighbour(message):
@@ -305,6 +348,7 @@ class Network:
     async def _look(self) -> None:
         async with self._lock:
             routes, self._routes_due, self._look_due = self._routes_due, False, False
+            before = self._seen()
             if routes:
                 began = time.monotonic()
                 await self._read_links()
@@ -314,6 +358,8 @@ class Network:
                 await self._manage_neighbours()
                 self._took_s = time.monotonic() - began
         self._publish()
+        if self._seen() != before:
+            self._changed()
 
     async def _read_neighbours(self) -> None:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -321,13 +367,23 @@ class Network:
                 self._take_neighbour(message)
 
     async def _read_links(self) -> None:
+        removed, self._removed = self._removed, set()
         found = [nic_from(link) async for link in await self._ipr.link("dump")]
-        self._links = {nic.index: nic for nic in found}
+        self.links = {nic.index: nic for nic in found}
+        self.interfaces.update(follow(self.interfaces, self.links, removed))
+
+    @property
+    def indexes(self) -> tuple[int, ...]:
+        """The numbers of the balancer's interfaces, in their configured order; 0: it has vanished."""
+        return tuple(self.interfaces.values())
 
     @property
     def nics(self) -> list[Nic]:
         """The balancer's interfaces that there are."""
-        return [self._links[index] for index in self.indexes if index in self._links]
+        return [self.links[index] for index in self.indexes if index in self.links]
+
+    def _seen(self) -> list[Nic]:
+        return [replace(nic, rx_packets=0) for nic in self.nics]
 
     def _publish(self) -> None:
         made: dict[int, Hop | str] = {}
@@ -351,15 +407,14 @@ class Network:
     def _hop(self, route: _Route | str) -> Hop | str:
         if isinstance(route, str):
             return route
-        nic, egress = self._links.get(route.oif), find_egress(route.oif, self.indexes, self._links)
-        name = nic.name if nic else self.interfaces[0]
+        nic, egress = self.links.get(route.oif), find_egress(route.oif, self.indexes, self.links)
         if nic is None or not nic.up or egress is None:
-            return f"{name} is down or has vanished"
+            return f"{nic.name if nic else f'interface number {route.oif}'} is down or has vanished"
         state, mac = self._neighbours.get((route.oif, route.next_hop), (0, b""))
         if state & _NUD_USABLE and len(mac) == 6:
             mtu = min(route.mtu or nic.mtu, nic.mtu)
             return Hop(egress.index, nic.mac, mac, route.source, mtu, egress.vlan, egress.device, route.direct)
-        return f"neighbour {route.next_hop} on {name} does not answer"
+        return f"neighbour {route.next_hop} on {nic.name} does not answer"
 
     def _resolving(self, route: _Route | str) -> bool:
         """Whether the kernel is still asking for the first time."""
@@ -375,10 +430,8 @@ class Network:
         if route["type"] != _RTN_UNICAST:
             return f"{address} is an address of this box, or its route drops"
         oif = route.get("oif") or 0
-        if find_egress(oif, self.indexes, self._links) is None:
+        if find_egress(oif, self.indexes, self.links) is None:
             name, ours = _name_of(oif), ", ".join(self.interfaces)
-            if name in self.interfaces:
-                return f"{name} was removed and made anew; restart the daemon"
             return f"the route to {address} leaves by {name or 'no interface'}, not by {ours}"
         via = route.get("via")  # an IPv6 next hop of an IPv4 route (RFC 5549)
         gateway, source = (

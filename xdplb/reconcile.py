@@ -164,6 +164,7 @@ def members_of(service: DesiredService) -> list[Member]:
             key=f"{b.backend.name}\0{b.backend.address}",
             weight=b.backend.weight,
             up=b.state is State.UP,
+            share=b.share,
         )
         for b in service.backends
     ]

@@ -31,6 +31,7 @@ class Kept:
     probed: dict[Key, str] = field(default_factory=dict)  # where `health` was found
     traffic: dict[int, Traffic] = field(default_factory=dict)  # of tables that were replaced, by identity
     verdicts: dict[str, int] = field(default_factory=dict)
+    ramps: dict[Key, float] = field(default_factory=dict)  # slow starts: when they began, in seconds since the boot
 
 
 def directory(name: str) -> Path:
@@ -58,6 +59,7 @@ def save(name: str, kept: Kept) -> None:
         "health": [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
+        "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
     path = directory(name) / "state.json"
     try:
@@ -110,6 +112,7 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
         removed={(service, name) for service, name in changed["removed"]},
         draining={(service, name) for service, name in changed["draining"]},
         prefixes=dict(changed.get("prefixes", {})),
+        **{name: _by_key(changed.get(name, [])) for name in ("weights", "deadlines", "removing")},
     )
     if not same_boot:
         return Kept(overrides)
@@ -119,4 +122,9 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
         {(service, name): where for service, name, _, _, where in raw["health"]},
         {identity: Traffic(**traffic) for identity, traffic in raw["traffic"]},
         dict(raw["verdicts"]),
+        _by_key(raw.get("ramps", [])),
     )
+
+
+def _by_key(entries: Any) -> dict[Key, Any]:
+    return {(service, name): value for service, name, value in entries}

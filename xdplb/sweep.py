@@ -7,12 +7,13 @@ a flow of each kind of slot needs in `bpf/steer.h`. Measured by `python -m tools
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from xdplb.contract import CONSTANTS
 from xdplb.desired import DesiredService
-from xdplb.tables import MOVED, MOVING, Tables
+from xdplb.tables import MOVED, MOVING, SETTLED, Tables, slot_parts
 
 OPEN_UNIT_S = 32.0  # of the time in a flow's word
 CLOSING_UNIT_S = 1.0
@@ -24,8 +25,8 @@ _STAMP = CONSTANTS["FLOW_STAMP_SHIFT"]
 _LEAST_FLOW = 1 << _STAMP  # what is less is a free place, or no flow
 _BACKEND = _LEAST_FLOW - 1
 _STAMPS = 1 << (CONSTANTS["FLOW_CLOSING_SHIFT"] + 1 - _STAMP)  # closing or not, and the time
+_ANY_STAMP = _STAMPS - 1
 _UNSETTLED, _MOVED = MOVING << 62, MOVED << 62
-_OWNER = (1 << 32) - 1
 
 
 @dataclass(slots=True)
@@ -65,15 +66,16 @@ class Clock:
         return bytes(found)
 
 
-@dataclass(slots=True)
-class Holder:
-    """A service whose backends flows are remembered for."""
+class Holder(NamedTuple):
+    """A service whose backends flows are remembered for. A tuple, because it is taken apart for every flow."""
 
-    service: int
-    offset: int
-    ring: Sequence[int]  # its slots' words
-    shift: int  # of a flow's word, for the number of its slot
     expired: bytes
+    shift: int  # of a flow's word, for the number of its slot
+    goes: Sequence[int]  # of each slot: the backend whose flows need no memory, or one of the two below
+    left: set[int]  # its moved slots that have flows elsewhere
+
+
+_ALL_KEPT, _NONE_KEPT = -1, -2
 
 
 @dataclass(slots=True)
@@ -81,30 +83,58 @@ class Look:
     """One pass; `take` it all the words, then read what it found."""
 
     holders: dict[int, Holder]  # by backend's index
-    flows: Counter[int] = field(default_factory=Counter)  # left, by backend's index
+    flows: list[int] = field(default_factory=lambda: [0] * (_BACKEND + 1))  # left, by backend's index
     moving_from: Counter[int] = field(default_factory=Counter)  # moving slots, by previous backend's index
-    moved: dict[int, set[int]] = field(default_factory=dict)  # slots by service; in the end, those without flows
+    _moved: dict[int, tuple[int, set[int], set[int]]] = field(default_factory=dict)  # by service: offset, all, left
 
     def take(self, words: Sequence[int]) -> list[int]:
         """Return the places among these words whose flows may be forgotten."""
-        forget, holders, flows = [], self.holders, self.flows
+        forget, find, flows = [], self.holders.get, self.flows
         for at, word in enumerate(words):
             if word < _LEAST_FLOW:
                 continue
             backend = word & _BACKEND
-            holder = holders.get(backend)
-            if holder is None or holder.expired[word >> _STAMP & (_STAMPS - 1)]:
+            holder = find(backend)
+            if holder is None:
                 forget.append(at)
                 continue
-            slot = word >> holder.shift
-            have = holder.ring[slot]
-            if have < _UNSETTLED or (have >= _MOVED and have & _OWNER == backend):
-                forget.append(at)  # its slot sends it there anyway
+            expired, shift, goes, left = holder
+            slot = word >> shift
+            goes_to = goes[slot]
+            if goes_to == backend or goes_to == _NONE_KEPT or expired[word >> _STAMP & _ANY_STAMP]:  # noqa: SIM109 (slower)
+                forget.append(at)
                 continue
             flows[backend] += 1
-            if have >= _MOVED:
-                self.moved[holder.service].discard(holder.offset + slot)
+            if goes_to != _ALL_KEPT:
+                left.add(slot)
         return forget
+
+    def count(self, index: int) -> int:
+        """Return how many flows a backend has left; those of very high indexes are not remembered."""
+        return self.flows[index] if index <= _BACKEND else 0
+
+    def without_flows(self) -> dict[int, set[int]]:
+        """Return, when all words have been taken, the moved slots of each service that may settle."""
+        found = {
+            service: {offset + slot for slot in all_ - left} for service, (offset, all_, left) in self._moved.items()
+        }
+        return {service: slots for service, slots in found.items() if slots}
+
+    def note_slots(self, service: int, offset: int, ring: Sequence[int], left: set[int]) -> None:
+        """Take up which slots of a service are not settled."""
+        self._moved[service] = offset, {slot for slot, word in enumerate(ring) if word >= _MOVED}, left
+        self.moving_from.update(word >> 32 & 0x3FFFFFFF for word in ring if _UNSETTLED <= word < _MOVED)
+
+
+def _goes(word: int) -> int:
+    """Return whose flows a slot sends to where they live anyway."""
+    backend, _, state = slot_parts(word)
+    return {SETTLED: _NONE_KEPT, MOVING: _ALL_KEPT}.get(state, backend)
+
+
+def count_flows(words: Sequence[int]) -> int:
+    """Return how many of these words are flows."""
+    return sum(word >= _LEAST_FLOW for word in words)
 
 
 def look_for(services: Sequence[DesiredService], tables: Tables, clock: Clock) -> Look:
@@ -118,19 +148,10 @@ def look_for(services: Sequence[DesiredService], tables: Tables, clock: Clock) -
         offset, size = extents[service.identity]
         ring = tables.slots[offset : offset + size]
         shift = 64 - (size - 1).bit_length() if size > 1 else 64
-        holder = Holder(service.identity, offset, ring, shift, clock.expired(service.idle_timeout_s))
+        settled = max(ring) < _UNSETTLED
+        goes = [_NONE_KEPT] * size if settled else [_goes(word) for word in ring]
+        holder = Holder(clock.expired(service.idle_timeout_s), shift, goes, set())
         look.holders |= {indexes[b.identity]: holder for b in service.backends if b.identity in indexes}
-        if max(ring) >= _UNSETTLED:
-            _note_slots(look, holder)
+        if not settled:
+            look.note_slots(service.identity, offset, ring, holder.left)
     return look
-
-
-def _note_slots(look: Look, holder: Holder) -> None:
-    unsettled = [(slot, word) for slot, word in enumerate(holder.ring, holder.offset) if word >= _UNSETTLED]
-    look.moved[holder.service] = {slot for slot, word in unsettled if word >= _MOVED}
-    look.moving_from.update(word >> 32 & 0x3FFFFFFF for _, word in unsettled if word < _MOVED)
-
-
-def slots_without_flows(look: Look) -> Mapping[int, set[int]]:
-    """Return, when all words have been taken, the moved slots of each service that may settle."""
-    return {service: slots for service, slots in look.moved.items() if slots}

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from xdplb.dataplane.kernel import Kernel
 from xdplb.forwarding import Forwarding
-from xdplb.sweep import CHUNK, Clock, Look, look_for, slots_without_flows
+from xdplb.sweep import CHUNK, Clock, Look, count_flows, look_for
+from xdplb.tables import NO_BACKEND
 
 PAUSE_S = 1.0  # between two passes
 SHARE = 0.1  # of a CPU
@@ -23,7 +24,7 @@ class Sweeper:
     """What is known of the flows that a balancer remembers."""
 
     def __init__(self, forwarding: Forwarding, swept: Callable[[], None]) -> None:
-        """`swept` is called after each whole pass."""
+        """`swept` is called after each pass."""
         self._forwarding, self._swept = forwarding, swept
         self._clock: Clock | None = None
         self._ticked = 0.0
@@ -35,8 +36,8 @@ class Sweeper:
         """Sweep for ever."""
         while True:
             began = time.thread_time()
-            if self._forwarding.remembers:
-                await self.sweep()
+            if self._forwarding.remembers and not await self.sweep():
+                self._swept()
             await asyncio.sleep(max(PAUSE_S, (time.thread_time() - began) / SHARE))
 
     def flows_left(self, identity: int) -> int | None:
@@ -45,7 +46,7 @@ class Sweeper:
             return 0
         if self._look is None or self._of != self._forwarding.generation:
             return None
-        return self._look.flows[self._indexes.get(identity, -1)]
+        return self._look.count(self._indexes.get(identity, NO_BACKEND))
 
     def busy(self, identity: int) -> bool:
         """Whether some slot is still learning which of its flows are a backend's."""
@@ -59,7 +60,7 @@ class Sweeper:
         """Return the remembered flows by backend's identity, as the last pass found them."""
         if not self._forwarding.remembers or self._look is None:
             return {}
-        return {identity: self._look.flows[index] for identity, index in self._indexes.items()}
+        return {identity: self._look.count(index) for identity, index in self._indexes.items()}
 
     async def sweep(self) -> bool:
         """Make one pass; False when the slots changed meanwhile, and it came to nothing."""
@@ -70,23 +71,23 @@ class Sweeper:
             return await self._wipe(generation, held)
         assert self._clock
         look = look_for(forwarding.services, kernel.tables(), self._clock)
-        for at in range(0, len(kernel.flows), CHUNK):
-            if _sweep_piece(kernel, at, look):
+        for flows, at in _pieces(kernel):
+            if _sweep_piece(flows, at, look):
                 await asyncio.sleep(0)
                 if forwarding.generation != generation or forwarding.kernel is not kernel:
                     return False
         self._look, self._of = look, generation
         self._indexes = {row.identity: index for index, row in kernel.tables().backends.items()}
         forwarding.held -= held
-        forwarding.settled_slots = slots_without_flows(look)
+        forwarding.settled_slots = look.without_flows()
         self._swept()
         return True
 
     async def _wipe(self, generation: int, held: set[int]) -> bool:
         """Empty the table, when no slot needs it any more."""
         forwarding, kernel = self._forwarding, self._forwarding.kernel
-        for at in range(0, len(kernel.flows), CHUNK):
-            if _wipe_piece(kernel, at):
+        for flows, at in _pieces(kernel):
+            if _wipe_piece(flows, at):
                 await asyncio.sleep(0)
                 if forwarding.generation != generation or forwarding.kernel is not kernel:
                     return False
@@ -96,11 +97,14 @@ class Sweeper:
         self._swept()
         return True
 
-    def forget(self) -> None:
-        """Forget all flows, as an operator wishes: those of slots that are not settled may break."""
+    def forget(self) -> int:
+        """Forget all flows, as an operator wishes: those of slots that are not settled may break. Return how many."""
         kernel = self._forwarding.kernel
-        for at in range(0, len(kernel.flows), CHUNK):
-            _wipe_piece(kernel, at)
+        forgotten = sum(count_flows(flows.tolist()) for flows in (kernel.learned, kernel.born))
+        for flows, at in _pieces(kernel):
+            _wipe_piece(flows, at)
+        self._look = None
+        return forgotten
 
     def _tick(self) -> None:
         now, kernel = time.monotonic(), self._forwarding.kernel
@@ -115,9 +119,14 @@ class Sweeper:
 # Views of a piece must be gone before anybody else has a turn: a table can only be unmapped without any.
 
 
-def _sweep_piece(kernel: Kernel, at: int, look: Look) -> bool:
+def _pieces(kernel: Kernel) -> list[tuple[memoryview, int]]:
+    """Return both tables, and where each piece of them begins."""
+    return [(flows, at) for flows in (kernel.learned, kernel.born) for at in range(0, len(flows), CHUNK)]
+
+
+def _sweep_piece(flows: memoryview, at: int, look: Look) -> bool:
     """Take a piece, free what may be forgotten; tell whether there was anything."""
-    with kernel.flows[at : at + CHUNK] as piece, piece.cast("B") as raw:
+    with flows[at : at + CHUNK] as piece, piece.cast("B") as raw:
         if raw == _FREE[: len(raw)]:
             return False
         words = piece.tolist()
@@ -127,9 +136,9 @@ def _sweep_piece(kernel: Kernel, at: int, look: Look) -> bool:
         return True
 
 
-def _wipe_piece(kernel: Kernel, at: int) -> bool:
+def _wipe_piece(flows: memoryview, at: int) -> bool:
     """Empty a piece; tell whether there was anything."""
-    with kernel.flows[at : at + CHUNK].cast("B") as raw:
+    with flows[at : at + CHUNK].cast("B") as raw:
         if raw == _FREE[: len(raw)]:
             return False
         raw[:] = _FREE[: len(raw)]

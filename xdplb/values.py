@@ -107,6 +107,17 @@ def parse_place(key: str, text: str) -> str:
     return text
 
 
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)")
+
+
+def parse_duration(key: str, text: str) -> float:
+    """Return the seconds of `30s`, `10m`, `2h`, or plain seconds. Raises ConfigError."""
+    split = _DURATION.fullmatch(text)
+    if split is None:
+        raise ConfigError(key, f"{text!r} is no duration", 'write "30s", "10m", "2h", or plain seconds')
+    return float(split[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[split[2]]
+
+
 def within(key: str, value: float, least: float, most: float) -> float:
     """Return a number inside its bounds. Raises ConfigError."""
     if not least <= value <= most:

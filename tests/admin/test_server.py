@@ -30,10 +30,10 @@ STATUS = {
     "start",
     "warnings",
 }
-STATUS |= {"guard"}
+STATUS |= {"guard", "unconfirmed", "flows"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
-INTERFACE |= {"compiled", "map_bytes"}
+INTERFACE |= {"compiled", "map_bytes", "layout", "code", "up", "carrier"}
 
 
 def request(stand: Stand, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
@@ -57,13 +57,13 @@ def test_status_has_the_documented_fields(running: Stand) -> None:
 
 
 def test_a_change_is_in_the_tables_when_it_answers(running: Stand) -> None:
-    running.client.remove_backend("b2", None)
+    running.client.remove_backend("b2", None, now=True)
     for _ in range(5):
         answer = running.client.add_backend("web", address("b2"), "b2", 100)
         assert answer["backends"][0]["state"] == "up"
         assert answer["writes"] > 300
         assert running.backend("b2")["slots"] > 300
-        running.client.remove_backend("b2", "web")
+        running.client.remove_backend("b2", "web", now=True)
 
 
 def test_what_is_wrong_is_refused_with_400_and_changes_nothing(running: Stand) -> None:
@@ -89,6 +89,13 @@ def test_what_is_wrong_is_refused_with_400_and_changes_nothing(running: Stand) -
         ("POST", "/v1/services/nope/backends", '{"address": "10.0.0.9"}', "service: there is no service 'nope'"),
         ("DELETE", "/v1/backends/nope", None, "backend: there is no backend 'nope'"),
         ("PUT", "/v1/backends/b1/drain?service=nope", None, "service: there is no service 'nope'"),
+        ("PUT", "/v1/backends/b1/drain?for_s=x", None, "for_s: 'x' is no duration"),
+        ("PUT", "/v1/backends/b1/drain?plan=x", None, "plan: 'x' is not known; give 1 or 0"),
+        ("DELETE", "/v1/backends/b1?now=1&for_s=1", None, "for_s: makes no sense with now"),
+        ("PUT", "/v1/backends/b1/weight", '{"weight": -1}', "weight: -1 is out of range"),
+        ("GET", "/v1/backends/nope", None, "backend: there is no backend 'nope'"),
+        ("POST", "/v1/plan", '{"config": 3}', "config: 3 is no text"),
+        ("POST", "/v1/plan", '{"config": ""}', "balancer: the file is empty"),
     ):
         status, answer = request(running, method, path, body)
         assert status == 400, path

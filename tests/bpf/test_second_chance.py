@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP, IPOption
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -15,9 +19,12 @@ from tests.rig.packets import LB4, LB6
 from tests.rig.second import (
     ELSEWHERE,
     EVERY_FORM,
+    FORMS,
     HERE,
     NOBODY,
+    SOURCES,
     VIP,
+    VIPS,
     datagram,
     nested,
     one_hop_on,
@@ -26,6 +33,8 @@ from tests.rig.second import (
 from tests.rig.tunnels import WRAPS, Agent, bare, ipip, middle, outer, turned
 from tests.rig.xdp import Action
 from tools.lab.net import VIP4, Lab, address
+from xdplb import decap
+from xdplb.dataplane import loader
 
 # --- the way there ------------------------------------------------------------------------------------------
 
@@ -184,6 +193,7 @@ def test_what_is_for_no_vip_ends_here(second: Agent, packet: bytes) -> None:
 PACKET = segment(4)
 LIES: dict[str, bytes] = {
     "options": middle(PACKET, options=[IPOption(b"\x01")] * 4),
+    "options that look like a packet": middle(PACKET, ihl=6),
     "a first fragment": middle(PACKET, flags="MF"),
     "a later fragment": middle(PACKET, frag=3),
     "IPv4 longer than the outer packet": middle(PACKET, len=20 + len(PACKET) + 1),
@@ -241,3 +251,71 @@ def test_what_is_no_hint_is_treated_as_without_the_option(second: Agent, plain: 
             one.begin()
             told.append((one.run(frame), one.counted()))
         assert told[0] == told[1]
+
+
+# --- whatever comes -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def credulous(second_place: loader.Place) -> Agent:
+    """An agent that takes every outer header off, one at a time."""
+    return Agent(second_place, decap.Settings())
+
+
+def header_sum(packet: bytes) -> int:
+    """RFC 1071: of an IPv4 header, 0 when its checksum is right."""
+    return sum(int.from_bytes(packet[at : at + 2], "big") for at in range(0, 20, 2)) % 0xFFFF
+
+
+def check_handed_on(once: bytes, left: bytes, at: int) -> None:
+    """`once`: the frame without its outer header, whose IP header lies at `at`."""
+    packet, sent = once[at:], left[at:]
+    ttl, source, destination = (8, 12, 16) if packet[0] >> 4 == 4 else (7, 8, 24)
+    assert (left[:6], left[6:12], left[12:at]) == (once[6:12], once[:6], once[12:at])
+    assert sent[ttl] == packet[ttl] - 1 > 0
+    if packet[0] >> 4 == 4:
+        assert packet[0] == 0x45
+        assert header_sum(sent) == header_sum(packet)
+        sent = sent[:10] + packet[10:12] + sent[12:]
+    assert sent[:ttl] + packet[ttl : ttl + 1] + sent[ttl + 1 :] == packet
+    assert any(ip_address(packet[source:destination]) in network for network in SOURCES)
+    assert not any(ip_address(packet[destination : 2 * destination - source]) in network for network in VIPS)
+
+
+@given(
+    which=st.sampled_from(FORMS),
+    transport=st.sampled_from([segment, datagram]),
+    changes=st.lists(st.tuples(st.integers(0, 170), st.integers(0, 255)), max_size=3),
+    size=st.none() | st.integers(14, 190),
+)
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_is_taken_off_twice_or_handed_on_or_ends_here(
+    second: Agent, plain: Agent, credulous: Agent, which: Any, transport: Any, changes: Any, size: int | None
+) -> None:
+    wrap, out, mid, inn, tags = which
+    frame = bytearray(nested(transport(inn), out, mid, wrap, tags))
+    for at, value in changes:
+        if at < len(frame):
+            frame[at] = value
+    sent = bytes(frame[:size])
+    second.begin()
+    action, left = second.run(sent)
+    counted = second.counted()
+    _, once = credulous.run(sent)
+    if "handed_on" in counted:
+        assert (action, counted) == (ELSEWHERE, {"handed_on": 1})
+        check_handed_on(once, left, 14 + 4 * tags)
+        second.begin()
+        assert plain.run(left)[0] is Action.PASS or plain.counted() == {
+            "dropped_ecn": 1
+        }  # the middle header's own mark
+    elif "second_kept" in counted:
+        assert counted == {"packets": 1, "bytes": len(left), wrap: 1, "second_kept": 1}
+        assert credulous.run(once) == (action, left) == (HERE, left)
+    elif action is Action.PASS:
+        second.begin()
+        assert plain.run(sent) == (action, left)
+        assert plain.counted() == counted
+    else:
+        assert action is Action.DROP
+        assert list(counted.values()) == [1]

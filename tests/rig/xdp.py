@@ -12,7 +12,6 @@ from typing import Any
 from scapy.layers.l2 import Ether
 
 from tests.rig.packets import hop
-from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.plane import Spec
@@ -34,7 +33,7 @@ SPEC = Spec(
 )
 
 
-WORDS = {"flows": 16, "clients": 8}  # of 8 bytes, in a line
+WORDS = {"clients": 8}  # of 8 bytes, in a line
 REMEMBERED = {"fragments": (40, 8)}  # bytes of key and value
 LOOPBACK = 1  # its ifindex; BPF_PROG_TEST_RUN's frames come in by it
 
@@ -89,7 +88,8 @@ class Xdp:
 
     def forget(self) -> None:
         """Begin counting at 0, with no flow, fragment or client remembered and every rate paid off."""
-        self.kernel.flows.cast("B")[:] = bytes(8 * len(self.kernel.flows))
+        for flows in (self.kernel.learned, self.kernel.born):
+            flows.cast("B")[:] = bytes(8 * len(flows))
         with self.map("clients") as fd:
             for line, _ in self.words("clients"):
                 syscall.update(fd, line.to_bytes(4, "little"), bytes(8 * WORDS["clients"]))
@@ -103,7 +103,7 @@ class Xdp:
                     syscall.delete(fd, key)
 
     def words(self, name: str) -> list[tuple[int, int]]:
-        """(line, word) of every word in use of `flows` or `clients`."""
+        """(line, word) of every word in use of `clients`."""
         with self.map(name) as fd:
             entries = self.kernel.pinned.maps[name]["entries"]
             words = memoryview(syscall.lookup_array(fd, entries, 8 * WORDS[name])).cast("Q").tolist()
@@ -111,9 +111,9 @@ class Xdp:
 
     def flows(self) -> list[tuple[int, bool, int]]:
         """(line, whether it was born there, word) of every remembered flow."""
-        words, line = self.kernel.flows.tolist(), WORDS["flows"]
-        first_born = 1 + CONSTANTS["LEARNED_IN_LINE"]
-        return [(at // line, at % line >= first_born, word) for at, word in enumerate(words) if word >> 16]
+        tables = (self.kernel.learned, self.kernel.born)
+        found = ((at, bool(born), word) for born, words in enumerate(tables) for at, word in enumerate(words.tolist()))
+        return [(at // 8, born, word) for at, born, word in found if word >> 16]
 
     def remembered(self, name: str) -> dict[bytes, bytes]:
         """What a map remembers: `fragments`."""

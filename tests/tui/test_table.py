@@ -120,3 +120,18 @@ def test_cut_text_ends_with_an_ellipsis_also_with_wide_characters() -> None:
     assert fit("abcdef", 5) == "abcd…"
     assert cell_len(fit("日本日本日本", 6)) == 6
     assert fit("abc", 0) == ""
+
+
+def test_while_slots_are_changing_their_flows_have_a_column_and_the_service_says_so() -> None:
+    daemon = small()
+    daemon.services[0]["backends"][1]["flows_left"] = 1234
+    daemon.services[0] |= {"moving_slots": 341, "moved_slots": 0}
+    meter = Meter()
+    status = daemon.status()
+    rates, widths = meter.take(status), fit_columns(status, 120)
+
+    assert "flows" in widths
+    assert "flows left" in title_line(widths, View(), 120).plain
+    service = status["services"][0]
+    assert " 1.23k " in row_line(Row(service, service["backends"][1]), rates, widths, 120).plain
+    assert "341 moving of 1,024 slots" in row_line(Row(service, None), rates, widths, 120).plain

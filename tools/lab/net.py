@@ -292,6 +292,14 @@ class Lab:
         with self.inside("router"), IPRoute() as ipr:
             _take_tx(ipr, socket.if_nametoindex(host))
 
+    def renew_wire(self, host: str) -> None:
+        """Lay a host's wire as it was at first, after somebody removed it: the interfaces are others."""
+        name = self._namespace(host)
+        with undisturbed():
+            self._lay_wire(host, name)
+            with netns.inside(name), IPRoute() as ipr:
+                _set_up_host(ipr, host)
+
     def counters(self, host: str, ifname: str = "eth0") -> Counters:
         """Return what an interface has counted."""
         with self.inside(host), IPRoute() as ipr:

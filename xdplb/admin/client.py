@@ -37,22 +37,53 @@ class Client:
         """Return the status document. Raises DaemonError."""
         return self._ask("GET", "/v1/status")
 
-    def add_backend(self, service: str, address: str, name: str | None, weight: int) -> dict[str, Any]:
+    def confirm(self) -> dict[str, Any]:
+        """Have what `run --confirm` attached stay. Raises DaemonError when it is too late."""
+        return self._ask("POST", "/v1/confirm")
+
+    def add_backend(
+        self, service: str, address: str, name: str | None, weight: int, plan: bool = False
+    ) -> dict[str, Any]:
         """Add a backend to a service. Raises ConfigError, DaemonError."""
         body = {"address": address, "weight": weight, **({"name": name} if name else {})}
-        return self._ask("POST", f"/v1/services/{quote(service, safe='')}/backends", body)
+        return self._ask("POST", f"/v1/services/{quote(service, safe='')}/backends{_query(plan=plan)}", body)
 
-    def remove_backend(self, backend: str, service: str | None) -> dict[str, Any]:
-        """Remove a backend, everywhere or from one service. Raises ConfigError, DaemonError."""
-        return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}{_query(service)}")
+    def remove_backend(
+        self, backend: str, service: str | None, for_s: float | None = None, now: bool = False, plan: bool = False
+    ) -> dict[str, Any]:
+        """Remove a backend, everywhere or from one service, when its flows are gone. Raises ConfigError, DaemonError.
 
-    def drain_backend(self, backend: str, service: str | None) -> dict[str, Any]:
-        """Send no new flows to a backend. Raises ConfigError, DaemonError."""
-        return self._ask("PUT", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
+        `for_s`: in so many seconds at the latest; `now`: at once.
+        """
+        return self._ask("DELETE", _backend(backend) + _query(service=service, for_s=for_s, now=now, plan=plan))
 
-    def undrain_backend(self, backend: str, service: str | None) -> dict[str, Any]:
-        """Take a drain back. Raises ConfigError, DaemonError."""
-        return self._ask("DELETE", f"/v1/backends/{quote(backend, safe='')}/drain{_query(service)}")
+    def drain_backend(
+        self, backend: str, service: str | None, for_s: float | None = None, plan: bool = False
+    ) -> dict[str, Any]:
+        """Send no new flows to a backend; after `for_s` seconds, none at all. Raises ConfigError, DaemonError."""
+        return self._ask("PUT", f"{_backend(backend)}/drain{_query(service=service, for_s=for_s, plan=plan)}")
+
+    def undrain_backend(self, backend: str, service: str | None, plan: bool = False) -> dict[str, Any]:
+        """Take a drain or a removal back. Raises ConfigError, DaemonError."""
+        return self._ask("DELETE", f"{_backend(backend)}/drain{_query(service=service, plan=plan)}")
+
+    def weigh_backend(self, backend: str, service: str | None, weight: int, plan: bool = False) -> dict[str, Any]:
+        """Give a backend another weight. Raises ConfigError, DaemonError."""
+        body = {"weight": weight}
+        return self._ask("PUT", f"{_backend(backend)}/weight{_query(service=service, plan=plan)}", body)
+
+    def departures(self, backend: str, service: str | None) -> list[dict[str, Any]]:
+        """Return how far a backend's leaving is, in each service that has it. Raises ConfigError, DaemonError."""
+        found: list[dict[str, Any]] = self._ask("GET", _backend(backend) + _query(service=service))["backends"]
+        return found
+
+    def plan(self, config: str) -> dict[str, Any]:
+        """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
+        return self._ask("POST", "/v1/plan", {"config": config})
+
+    def clear_flows(self) -> dict[str, Any]:
+        """Forget all remembered flows. Raises DaemonError."""
+        return self._ask("DELETE", "/v1/flows")
 
     def change_lists(self, changes: dict[str, str | None]) -> dict[str, Any]:
         """Put prefixes on the "block" or "allow" list, or with None off both. Raises ConfigError, DaemonError."""
@@ -86,5 +117,16 @@ class Client:
         return document
 
 
-def _query(service: str | None) -> str:
-    return "?" + urlencode({"service": service}) if service else ""
+def _backend(name: str) -> str:
+    return f"/v1/backends/{quote(name, safe='')}"
+
+
+def _query(**parameters: str | float | bool | None) -> str:
+    """Return what is given as a query; a flag is 1 or left away."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "") and value is not False}
+    texts = {
+        name: value if isinstance(value, str) else str(round(value, 3))
+        for name, value in given.items()
+        if value is not None
+    }
+    return "?" + urlencode(texts) if texts else ""

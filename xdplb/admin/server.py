@@ -9,20 +9,26 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 
+from xdplb import operators
+from xdplb.admin import orders
+from xdplb.config import parse_config
 from xdplb.daemon import Daemon
-from xdplb.desired import add_backend, drain_backend, remove_backend
+from xdplb.desired import Key, Overrides
 from xdplb.errors import ConfigError, DaemonError, RefusedError, XdplbError
 from xdplb.guard import parse_change
-from xdplb.model import DEFAULT_WEIGHT
-from xdplb.values import make_backend, parse_address
+from xdplb.model import Config
+from xdplb.values import parse_address
 
+Order = Callable[[Config, Overrides], list[Key]]  # changes the overrides; returns which backends it is about
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+NOTHING: Mapping[Key, Any] = MappingProxyType({})
 _DAEMON = web.AppKey("daemon", Daemon)
 
 
@@ -50,10 +56,15 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app = web.Application(middlewares=[_errors])
     app[_DAEMON] = daemon
     app.router.add_get("/v1/status", _status)
+    app.router.add_post("/v1/confirm", _confirm)
     app.router.add_post("/v1/services/{service}/backends", _add)
     app.router.add_delete("/v1/backends/{backend}", _remove)
+    app.router.add_get("/v1/backends/{backend}", _departure)
+    app.router.add_put("/v1/backends/{backend}/weight", _weigh)
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
+    app.router.add_delete("/v1/flows", _clear_flows)
+    app.router.add_post("/v1/plan", _plan)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -82,49 +93,64 @@ async def _status(request: web.Request) -> web.Response:
     return _answer(await request.app[_DAEMON].status())
 
 
+async def _confirm(request: web.Request) -> web.Response:
+    return _answer({"confirmed": await request.app[_DAEMON].confirm()})
+
+
 async def _add(request: web.Request) -> web.Response:
-    began, daemon = time.monotonic(), request.app[_DAEMON]
-    body = await _body(request)
-    unknown = set(body) - {"address", "name", "weight"}
-    if unknown:
-        raise ConfigError(sorted(unknown)[0], "unknown key", "known here: address, name, weight")
-    address, name, weight = body.get("address"), body.get("name"), body.get("weight", DEFAULT_WEIGHT)
-    if not isinstance(address, str):
-        raise ConfigError("address", f"{address!r} is no text", "give the backend's IP address")
-    if name is not None and not isinstance(name, str):
-        raise ConfigError("name", f"{name!r} is no text", "give a name or leave it out")
-    if not isinstance(weight, int) or isinstance(weight, bool):
-        raise ConfigError("weight", f"{weight!r} is no whole number", "give 0 to 65535")
-    backend = make_backend("backend", address, name, weight)
-    service, overrides = request.match_info["service"], daemon.kept.overrides.copy()
-    add_backend(daemon.config, overrides, service, backend)
-    written = await daemon.change(overrides)
-    return _changed(daemon, written, [(service, backend.name)], began)
+    body, service = await _body(request), request.match_info["service"]
+    return await _change(request, lambda config, overrides: orders.add(config, overrides, service, body))
 
 
-async def _remove(request: web.Request) -> web.Response:
-    began, daemon = time.monotonic(), request.app[_DAEMON]
-    overrides = daemon.kept.overrides.copy()
-    found = remove_backend(daemon.config, overrides, request.match_info["backend"], request.query.get("service"))
-    written = await daemon.change(overrides)
-    return _changed(daemon, written, found, began)
+async def _weigh(request: web.Request) -> web.Response:
+    body, name, service = await _body(request), request.match_info["backend"], request.query.get("service")
+    return await _change(request, lambda config, overrides: orders.weigh(config, overrides, name, service, body))
 
 
 async def _drain(request: web.Request) -> web.Response:
-    return await _set_drain(request, drain=True)
+    name, query = request.match_info["backend"], request.query
+    return await _change(request, lambda config, kept: orders.drain(config, kept, name, query, time.time()))
 
 
 async def _undrain(request: web.Request) -> web.Response:
-    return await _set_drain(request, drain=False)
+    name, service = request.match_info["backend"], request.query.get("service")
+    return await _change(request, lambda config, kept: operators.undrain_backend(config, kept, name, service))
 
 
-async def _set_drain(request: web.Request, drain: bool) -> web.Response:
+async def _remove(request: web.Request) -> web.Response:
+    """Also say what breaks by it, which is known only before."""
+    daemon, name, query = request.app[_DAEMON], request.match_info["backend"], request.query
+    keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, query.get("service"))
+    breaks = daemon.breaks(keys) if orders.flag(query, "now") else {}
+    return await _change(request, lambda config, kept: orders.remove(config, kept, name, query, time.time()), breaks)
+
+
+async def _change(request: web.Request, order: Order, breaks: Mapping[Key, Any] = NOTHING) -> web.Response:
+    """Carry an order out, or with `plan=1` say what it would do."""
     began, daemon = time.monotonic(), request.app[_DAEMON]
     overrides = daemon.kept.overrides.copy()
-    name, service = request.match_info["backend"], request.query.get("service")
-    found = drain_backend(daemon.config, overrides, name, service, drain)
+    keys = order(daemon.config, overrides)
+    if orders.flag(request.query, "plan"):
+        return _answer(await daemon.plan(daemon.config, overrides))
     written = await daemon.change(overrides)
-    return _changed(daemon, written, found, began)
+    return _changed(daemon, written, keys, breaks, began)
+
+
+async def _departure(request: web.Request) -> web.Response:
+    daemon, name = request.app[_DAEMON], request.match_info["backend"]
+    keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, request.query.get("service"))
+    return _answer({"backends": daemon.departures(keys)})
+
+
+async def _plan(request: web.Request) -> web.Response:
+    daemon, text = request.app[_DAEMON], (await _body(request)).get("config")
+    if not isinstance(text, str):
+        raise ConfigError("config", f"{text!r} is no text", "give the text of a configuration file")
+    return _answer(await daemon.plan(parse_config(text), daemon.kept.overrides))
+
+
+async def _clear_flows(request: web.Request) -> web.Response:
+    return _answer({"forgotten": request.app[_DAEMON].sweeper.forget()})
 
 
 async def _look_up(request: web.Request) -> web.Response:
@@ -156,17 +182,15 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _changed(daemon: Daemon, written: int, keys: list[tuple[str, str]], began: float) -> web.Response:
+def _changed(daemon: Daemon, written: int, keys: list[Key], breaks: Mapping[Key, Any], began: float) -> web.Response:
     """Say what the change came to: each backend's state now, the writes, the time since the request."""
     if daemon.last.error:
         raise DaemonError(f"the change is kept but not in the kernel yet: {daemon.last.error}")
-    now = {
-        (service.name, b.backend.name): {"state": str(b.state), "reason": b.reason}
-        for service in daemon.services
-        for b in service.backends
-    }
-    backends = [
-        {"service": s, "name": name, **now.get((s, name), {"state": "removed", "reason": ""})} for s, name in keys
-    ]
+    now = {(entry["service"], entry["name"]): entry for entry in daemon.departures(keys)}
+    backends = []
+    for service, name in keys:
+        gone = {"service": service, "name": name, "state": "removed", "reason": ""}
+        told = {"breaks": breaks[service, name]} if (service, name) in breaks else {}
+        backends.append({**now.get((service, name), gone), **told})
     took_ms = round((time.monotonic() - began) * 1e3, 2)
     return _answer({"backends": backends, "writes": written, "took_ms": took_ms})

@@ -17,10 +17,13 @@ from xdplb.errors import XdplbError
 
 _COMMANDS = {
     "run": "xdplb.cli.run:run",
+    "confirm": "xdplb.cli.confirm:confirm",
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
     "top": "xdplb.cli.top:top",
+    "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",
+    "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",
     "detach": "xdplb.cli.detach:detach",
     "decap": "xdplb.cli.decap:decap",

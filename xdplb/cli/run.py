@@ -17,25 +17,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xdplb.cli.main import Target
-from xdplb.errors import RefusedError
+from xdplb.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from xdplb.daemon import Daemon
 
 log = logging.getLogger("xdplb")
 
+CONFIRM_S = (1.0, 86400.0)
+
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Take another XDP program off the interface.")
+@click.option(
+    "--confirm", metavar="DURATION", help="Take back what was attached unless `xdplb confirm` comes within it: 30s, 2m."
+)
+@click.option("--self-test", is_flag=True, help="With --confirm: confirm when a self-test passes.")
 @click.pass_obj
-def run(target: Target, config: Path, replace: bool) -> None:
+def run(target: Target, config: Path, replace: bool, confirm: str | None, self_test: bool) -> None:
     """Balance as CONFIG says, until SIGTERM or Ctrl-C.
 
     Forwarding goes on without the daemon; `xdplb detach` ends it.
     """
     from xdplb.config import read_config  # after click has parsed: `--help` needs none of it
 
+    confirm_s = parse_confirm(confirm, self_test)
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
     checked = read_config(config)
     if target.given:
@@ -46,7 +53,18 @@ def run(target: Target, config: Path, replace: bool) -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
-    asyncio.run(_run(lambda: Daemon(config.absolute(), checked), replace))
+    asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace))
+
+
+def parse_confirm(text: str | None, self_test: bool) -> float | None:
+    """Return the seconds of --confirm. Raises ConfigError."""
+    from xdplb.values import parse_duration, within
+
+    if text is None:
+        if self_test:
+            raise ConfigError("--self-test", "does nothing without --confirm", "add --confirm 30s")
+        return None
+    return within("--confirm", parse_duration("--confirm", text), *CONFIRM_S)
 
 
 async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
@@ -70,9 +88,9 @@ async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
                     await _finished(daemon.run(), stop)
                     await runner.cleanup()
             finally:
-                await daemon.close()
+                left = await daemon.close()
                 path.unlink(missing_ok=True)
-    log.info("stopped; what is attached goes on forwarding (`xdplb detach` ends it)")
+    log.info("stopped; %s", left)
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

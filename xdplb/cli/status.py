@@ -36,8 +36,10 @@ def status(target: Target, as_json: bool) -> None:
 
 
 def _ring(service: dict[str, Any]) -> str:
-    moving = f", {service['moving_slots']} moving" if service["moving_slots"] else ""
-    return f"ring of {service['ring_size']} slots{moving}"
+    size, moving, moved = service["ring_size"], service["moving_slots"], service["moved_slots"]
+    if not moving and not moved:
+        return f"ring of {size} slots"
+    return f"ring of {size} slots: {size - moving - moved} settled, {moving} moving, {moved} moved"
 
 
 def _head(document: dict[str, Any]) -> list[str]:
@@ -47,6 +49,7 @@ def _head(document: dict[str, Any]) -> list[str]:
     lines += [_interface(nic) for nic in nics]
     for nic in [nic for nic in nics if "error" not in nic][:1]:
         lines.append(f"compiled in: {', '.join(nic['compiled'])}; maps {nic['map_bytes'] / 2**20:.1f} MiB")
+        lines.append(f"tables {nic['layout']}, code {nic['code']}")
     counts = [nic["xdp_tx_errors"] for nic in nics if nic.get("xdp_tx_errors") is not None]
     errors = f"{sum(counts):,}" if counts else "unknown"
     guard = document["guard"]
@@ -59,8 +62,15 @@ def _head(document: dict[str, Any]) -> list[str]:
         f"start: {how}, wrote {start['writes']:,} map entries; last reconcile: {last['writes']:,} in "
         f"{last['took_s'] * 1e3:.1f} ms"
     )
+    flows = document["flows"]
+    if flows["remembered"]:
+        lines.append(f"flows remembered: {flows['remembered']:,}, room for {flows['room']:,}")
     if last["error"]:
         lines.append(click.style(f"error: {last['error']}", fg="red"))
+    if trial := document["unconfirmed"]:
+        text = f"unconfirmed: {trial['then']} in {trial['left_s']:.0f} s unless `xdplb confirm`"
+        lines.append(click.style(text, fg="yellow", bold=True))
+        lines += [click.style(f"self-test: {failure}", fg="yellow") for failure in trial["failures"]]
     lines += [click.style(f"warning: {text}", fg="yellow") for text in document["warnings"]]
     if document["config"]["changes"]:
         lines.append("changed since the file: " + "; ".join(document["config"]["changes"]))
@@ -70,18 +80,23 @@ def _head(document: dict[str, Any]) -> list[str]:
 def _interface(nic: dict[str, Any]) -> str:
     if "error" in nic:
         return f"{nic['name']}: {nic['error']}"
+    if nic["program_id"] is None:
+        return f"{nic['name']}: no program is attached, driver {nic['driver']}, MTU {nic['mtu']}"
     program = f"program {nic['program_id']}, link {nic['link_id']}"
     return f"{nic['name']}: XDP {nic['mode']} mode, {program}, driver {nic['driver']}, MTU {nic['mtu']}"
 
 
 def _table(backends: list[dict[str, Any]]) -> list[str]:
-    head = ("backend", "address", "state", "weight", "slots", "packets", "bytes", "connections", "reason")
+    columns: tuple[str, ...] = ("weight", "slots", "packets", "bytes", "connections")
+    if any(b["flows_left"] for b in backends):
+        columns += ("flows_left",)
+    head = ("backend", "address", "state", *(name.replace("_", " ") for name in columns), "reason")
     rows = [
         (
             b["name"],
             b["address"],
             b["state"],
-            *(f"{b[k]:,}" for k in ("weight", "slots", "packets", "bytes", "connections")),
+            *(f"{b[k]:,}" for k in columns),
             b["reason"],
         )
         for b in backends

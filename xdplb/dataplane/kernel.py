@@ -57,7 +57,19 @@ def request_for(spec: Spec) -> Request:
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
 
-_MAPPED = ("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows", "stamps")
+_MAPPED = (
+    "services",
+    "ranges",
+    "slots",
+    "previous",
+    "backends",
+    "identities",
+    "limits",
+    "clients",
+    "learned",
+    "born",
+    "stamps",
+)
 
 
 class Kernel:
@@ -76,7 +88,7 @@ class Kernel:
         self._limits: Any = self._rows("limits")
         self._identities = memoryview(self._mapped["identities"]).cast("Q")
         self._slots = Slots(*(memoryview(self._mapped[name]).cast("I") for name in ("slots", "previous")))
-        self.flows = memoryview(self._mapped["flows"]).cast("Q")
+        self.learned, self.born = (memoryview(self._mapped[name]).cast("Q") for name in ("learned", "born"))
         self._stamps = memoryview(self._mapped["stamps"]).cast("Q")
         self._known = self._read()
 
@@ -91,7 +103,7 @@ class Kernel:
 
     def shares_flows(self, other: Kernel) -> bool:
         """Whether both remember flows in the same table."""
-        return syscall.map_id(self._fds["flows"]) == syscall.map_id(other._fds["flows"])
+        return syscall.map_id(self._fds["learned"]) == syscall.map_id(other._fds["learned"])
 
     def _map(self, name: str) -> mmap.mmap:
         size = ctypes.sizeof(self._leaf[name]) * self.pinned.maps[name]["entries"]
@@ -104,7 +116,8 @@ class Kernel:
         """Give the descriptors back; the pins stay."""
         self._slots.release()
         self._identities.release()
-        self.flows.release()
+        self.learned.release()
+        self.born.release()
         self._stamps.release()
         del self._services, self._ranges, self._backends, self._limits
         for view in self._mapped.values():

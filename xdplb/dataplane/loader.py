@@ -104,7 +104,7 @@ class Pinned:
     adopted: bool
 
 
-LENT = ("flows", "stamps")  # maps that tables of another layout may have in common
+LENT = ("learned", "born", "stamps")  # maps that tables of another layout may have in common
 
 
 def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned:

@@ -195,9 +195,14 @@ def program(fd: int) -> Program:
     return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs, _u32(raw, 216))
 
 
+def open_program(number: int) -> int:
+    """A new fd of the program with this id; OSError(ENOENT) when it is gone."""
+    return _bpf(PROG_GET_FD_BY_ID, _Id(number, 0, 0))
+
+
 def program_by_id(number: int) -> Program:
     """The program with this id; OSError(ENOENT) when it is gone."""
-    fd = _bpf(PROG_GET_FD_BY_ID, _Id(number, 0, 0))
+    fd = open_program(number)
     try:
         return program(fd)
     finally:

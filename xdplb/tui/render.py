@@ -98,7 +98,7 @@ def _identity_line(status: Status, width: int, age_s: float, gone: bool) -> Text
     cells = [
         Cell("xdplb ", "bold"),
         Cell(status["name"], "bold"),
-        Cell(f"   {interface['name']} {interface['mode']}"),
+        Cell(f"   {interface['name']} {interface['mode'] or 'has no program'}"),
         Cell(f"   program {interface['program_id']}"),
         Cell(f"   running {duration(status['now'] - status['started'])}"),
     ]

@@ -25,12 +25,12 @@ STATE_STYLES = {
     State.IDLE: "dim",
 }
 _ORDER = (
-    "backend", "address", "state", "weight", "share", "packets", "bits", "connections", "history", "reason"
+    "backend", "address", "state", "weight", "share", "packets", "bits", "connections", "flows", "history", "reason"
 )  # fmt: skip
 _IMPORTANCE = (
-    "backend", "state", "packets", "share", "connections", "bits", "weight", "history", "address", "reason"
+    "backend", "state", "packets", "share", "connections", "flows", "bits", "weight", "history", "address", "reason"
 )  # fmt: skip
-_TITLES = {"packets": "pkt/s", "bits": "bit/s", "connections": "conn/s", "share": "share/weight"}
+_TITLES = {"packets": "pkt/s", "bits": "bit/s", "connections": "conn/s", "share": "share/weight", "flows": "flows left"}
 _WIDTHS = {
     "state": 11,
     "weight": 7,
@@ -38,10 +38,11 @@ _WIDTHS = {
     "packets": 6,
     "bits": 6,
     "connections": 7,
+    "flows": 10,
     "history": 10,
     "reason": 24,
 }
-_RIGHT = {"weight", "share", "packets", "bits", "connections"}
+_RIGHT = {"weight", "share", "packets", "bits", "connections", "flows"}
 _FIGURES = ("packets", "bits", "connections", "history")  # what a service has too
 _SORTED = {
     Sort.NAME: "backend",
@@ -89,14 +90,18 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_columns(status: Status, width: int) -> Widths:
-    """Choose the columns: the important ones first; what is left goes to names, history and reason."""
+    """Choose the columns: the important ones first; what is left goes to names, history and reason.
+
+    Flows left are there only while some are: when slots have changed their backend not long ago.
+    """
     backends = [backend for service in status["services"] for backend in service["backends"]]
     name = max((cell_len(backend["name"]) for backend in backends), default=0)
     address = max((len(backend["address"]) for backend in backends), default=0)
     wanted = _WIDTHS | {"backend": min(max(name, 8), _LONGEST_NAME), "address": max(address, 8)}
     left, chosen = width, {}
+    remembers = any(backend.get("flows_left") for backend in backends)
     for column in _IMPORTANCE:
-        if wanted[column] + 1 <= left:
+        if wanted[column] + 1 <= left and (column != "flows" or remembers):
             chosen[column] = wanted[column]
             left -= wanted[column] + 1
     _widen(chosen, left, {"backend": max(_NAME, name), "history": HISTORY, "reason": width})
@@ -175,8 +180,16 @@ def _service_head(service: dict[str, Any]) -> list[Cell]:
         Cell(service["name"], "bold"),
         Cell(f" {protocol}" if protocol else ""),
         Cell(f" {up}/{total} up", style),
+        Cell(_slots(service), "cyan"),
         Cell("  " + " ".join(vips), "bold"),
     ]
+
+
+def _slots(service: dict[str, Any]) -> str:
+    """Return how many slots are not settled, if any."""
+    found = [f"{service.get(f'{state}_slots', 0):,} {state}" for state in ("moving", "moved")]
+    found = [text for text in found if not text.startswith("0 ")]
+    return f"  {', '.join(found)} of {service['ring_size']:,} slots" if found else ""
 
 
 def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) -> Cell:
@@ -191,6 +204,8 @@ def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) 
             return Cell(backend["reason"], "dim" if backend["state"] == State.UP else _state_style(backend))
         case "backend":
             return Cell(backend["name"])
+        case "flows":
+            return Cell(si(backend.get("flows_left", 0)))
         case "address" | "weight":
             return Cell(str(backend[column]))
     return _figure(column, rates.rate, rates.history, size)

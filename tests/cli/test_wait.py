@@ -1,0 +1,141 @@
+"""Waiting for flows: what is told, when it ends, and that it changes nothing. A daemon of a few lines answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import UnixStreamServer
+from typing import Any
+
+import click
+import pytest
+
+from xdplb.admin.client import Client
+from xdplb.cli.wait import flows_text, wait_counted, wait_gone
+
+LEAVING = {
+    "service": "web",
+    "name": "b2",
+    "state": "draining",
+    "reason": "drained by an operator",
+    "flows_left": None,
+    "learning": False,
+    "gone": False,
+    "leaving": True,
+    "removing": False,
+    "deadline": None,
+    "passed": False,
+}
+NOBODY = {"error": "backend: there is no backend 'b2' in any service; see `xdplb status`"}
+
+
+@contextmanager
+def answering(path: Path, answers: list[dict[str, Any]], after: Callable[[], None] = lambda: None) -> Iterator[Client]:
+    """Answer these, one a request, and the last one for ever; `after` is called with each answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            body = answer if "error" in answer else {"backends": [{**LEAVING, **answer}]}
+            self.send_response(400 if "error" in answer else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+            after()
+
+        def log_message(self, *arguments: Any) -> None:
+            """Say nothing."""
+
+    class Server(UnixStreamServer):
+        def get_request(self) -> tuple[socket.socket, Any]:
+            return super().get_request()[0], ("", 0)
+
+    with Server(str(path), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield Client(path)
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({}, "its flows are not counted yet"),
+        ({"flows_left": 1200}, "1,200 flows left"),
+        ({"flows_left": 3, "learning": True}, "3 flows left of those seen so far"),
+        ({"flows_left": 0, "gone": True}, "no flow left"),
+    ],
+)
+def test_flows_left_are_told_with_what_is_not_known_of_them(entry: dict[str, Any], text: str) -> None:
+    assert flows_text({**LEAVING, **entry}) == text
+
+
+def test_the_first_count_is_waited_for(tmp_path: Path) -> None:
+    with answering(tmp_path / "s", [{}, {"flows_left": 7}]) as client:
+        assert [entry["flows_left"] for entry in wait_counted(client, [LEAVING])] == [7]
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (
+            [{"flows_left": 9, "learning": True}, {"flows_left": 0, "gone": True}],
+            ["web/b2: 9 flows left of those seen so far", "web/b2: its last flow is gone"],
+        ),
+        (
+            [{"flows_left": 9}, {"flows_left": 9, "passed": True}],
+            ["web/b2: 9 flows left", "web/b2: its deadline has passed; what was left of its flows breaks"],
+        ),
+        (
+            [{"flows_left": 9, "removing": True}, {"flows_left": 0, "gone": True, "removing": True}, NOBODY],
+            ["web/b2: 9 flows left", "web/b2 is removed"],
+        ),
+        (
+            [{"flows_left": 9}, {"flows_left": 9, "state": "down", "reason": "refused", "passed": True}],
+            [
+                "web/b2: 9 flows left",
+                "web/b2 is down (refused)",
+                "web/b2: its deadline has passed; what was left of its flows breaks",
+            ],
+        ),
+    ],
+    ids=["gone", "deadline", "removed", "down"],
+)
+def test_it_ends_when_the_last_flow_or_the_backend_is_gone_or_the_time_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answers: list[dict[str, Any]], told: list[str]
+) -> None:
+    with answering(tmp_path / "s", answers) as client:
+        wait_gone(client, [LEAVING])
+    assert capsys.readouterr().out.splitlines() == told
+
+
+def test_a_drain_that_somebody_takes_back_ends_it_with_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(tmp_path / "s", [{"leaving": False}]) as client, pytest.raises(click.exceptions.Exit) as caught:
+        wait_gone(client, [LEAVING])
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().err == "web/b2 does not drain any more: somebody took it back\n"
+
+
+def test_ctrl_c_leaves_the_drain_as_it_is_and_says_how_to_end_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with (
+        answering(tmp_path / "s", [{"flows_left": 3}], interrupt) as client,
+        pytest.raises(click.exceptions.Exit) as caught,
+    ):
+        wait_gone(client, [LEAVING])
+    assert caught.value.exit_code == 130
+    told = "web/b2 goes on (drained by an operator); `xdplb backend undrain b2` takes it back\n"
+    assert capsys.readouterr().err == told
