@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain, cycle
 
@@ -42,17 +41,8 @@ def drain_and_remove(trial: Trial) -> None:
     if not trial.standing().get("b2"):
         raise XdplbError("the drain took b2's flows away before they ended")
     trial.renew()
-    remove(trial, "b2")
-
-
-def remove(trial: Trial, host: str) -> None:
-    """Remove a backend without flows, when the balancer has seen that they are gone."""
-    for _ in range(20):
-        with suppress(XdplbError):
-            trial.tell("backend", "remove", host)
-            return
-        trial.let_run(0.5)
-    trial.tell("backend", "remove", host)
+    trial.tell("backend", "remove", "b2")  # the balancer waits until it has seen that the flows are gone
+    trial.wait_gone("b2")
 
 
 def double_weight(trial: Trial) -> None:

@@ -133,6 +133,15 @@ class Trial:
         for balancer in self.balancers:
             balancer.wait_state(host, wanted)
 
+    def wait_gone(self, host: str) -> None:
+        """Return when no balancer knows a backend any more; a closed flow counts as gone after 30 s of silence."""
+
+        def gone() -> bool:
+            services = (s for b in self.balancers for s in b.client.status()["services"])
+            return host not in [backend["name"] for service in services for backend in service["backends"]]
+
+        wait_for(gone, f"{host} removed", 60.0, 0.1)
+
     def check_fails(self, host: str) -> None:
         """Have a backend seen down; its server goes on."""
         self._checked[host].kill()
