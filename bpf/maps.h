@@ -118,21 +118,17 @@ struct limit {
  * that it is closing, 8 of the time when it was seen last (`stamps`), 16 of the backend's index. 0: free.
  */
 #define FLOWS_FORMAT 1 /* another one for another meaning: then flows are not carried over to a new version */
-#define LEARNED_IN_LINE 7
-#define BORN_IN_LINE 8
+#define FLOWS_IN_LINE 7
 #define FLOW_NAME_SHIFT 25
 #define FLOW_CLOSING_SHIFT 24
 #define FLOW_STAMP_SHIFT 16
 
-/* Older than their slot's change. */
-struct learned {
-	__u64 next; /* lowest byte: where the next flow goes; then: where in `born`'s line, 0 while none ever was there */
-	__u64 flow[LEARNED_IN_LINE];
-};
+/* In `next` of a line of `learned`: the line of the same number of `born` may have some. */
+#define ANY_BORN 256
 
-/* Younger; the line of the same number. */
-struct born {
-	__u64 flow[BORN_IN_LINE];
+struct flows {
+	__u64 next; /* lowest byte: where the next flow goes when no place is free */
+	__u64 flow[FLOWS_IN_LINE];
 };
 
 #define ACCOUNTS 8
@@ -201,8 +197,9 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, BACKENDS, PIN_DIR "/b
 BPF_TABLE_PINNED("array", __u32, __u64, identities, BACKENDS, PIN_DIR "/identities", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct limit, limits, LIMITS, PIN_DIR "/limits", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", __u32, struct accounts, clients, CLIENTS, PIN_DIR "/clients", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("array", __u32, struct learned, learned, FLOWS, PIN_DIR "/learned", BPF_F_MMAPABLE);
-BPF_TABLE_PINNED("array", __u32, struct born, born, FLOWS, PIN_DIR "/born", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct flows, learned, FLOWS, PIN_DIR "/learned",
+		 BPF_F_MMAPABLE); /* older than their slot's change */
+BPF_TABLE_PINNED("array", __u32, struct flows, born, FLOWS, PIN_DIR "/born", BPF_F_MMAPABLE); /* younger */
 BPF_TABLE_PINNED("array", __u32, __u64, stamps, 1, PIN_DIR "/stamps",
 		 BPF_F_MMAPABLE); /* for flows, by the daemon:
 	the lowest byte for those that are open, the next one for those that are closing */

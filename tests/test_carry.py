@@ -78,7 +78,7 @@ def test_flows_lie_where_the_program_looks_for_them(lines: int, new_lines: int) 
     for port in range(3000):
         flow, born = hashing.hash_flow(CLIENT, port, VIP, 99), port % 2
         line, name = hashing.flow_name(flow, flow, 5, lines)
-        place = LINE * line + (not born)
+        place = LINE * line + 1
         while old[born][place]:
             place += 1
         old[born][place] = name | 1 << 16 | 3
@@ -87,10 +87,10 @@ def test_flows_lie_where_the_program_looks_for_them(lines: int, new_lines: int) 
     assert copy_flows(old, new) == 0
     assert copy_flows(old, new) == 0  # once more finds them there
 
-    assert sum(bool(word) for word in new[0] if word >> 16) + sum(map(bool, new[1])) == len(wanted)
+    assert sum(word >> 16 > 0 for words in new for word in words) == len(wanted)
     for (line, _), (word, born) in wanted.items():
-        assert word in new[born][line * LINE + (not born) : (line + 1) * LINE]
-        assert not born or new[0][line * LINE] >> 8  # or nobody would look
+        assert word in new[born][line * LINE + 1 : (line + 1) * LINE]
+        assert not born or new[0][line * LINE] & 256  # or nobody would look
 
 
 def test_flows_that_find_no_place_are_counted() -> None:

@@ -42,7 +42,7 @@ def test_udp_service_has_no_check_unless_told_which_port() -> None:
 
 
 def test_transitions_have_documented_values_and_take_given_ones() -> None:
-    given = "learn_window_s = 0\nidle_timeout_s = 10\nslow_start_s = 60\nsecond_chance = true\n"
+    given = "learn_window_s = 0\nidle_timeout_s = 60\nslow_start_s = 60\nsecond_chance = true\n"
     udp = '[[service]]\nname = "dns"\nprotocol = "udp"\nvips = ["192.0.2.10:53"]\n'
 
     config = parse_config(
@@ -50,12 +50,12 @@ def test_transitions_have_documented_values_and_take_given_ones() -> None:
     )
 
     assert [(s.learn_window_s, s.idle_timeout_s, s.slow_start_s, s.second_chance) for s in config.services] == [
-        (0, 10, 60, True),
+        (0, 60, 60, True),
         (120, 3600, 0, False),
         (120, 300, 0, False),
     ]
     assert config.balancer.max_flows == 64_000_000
-    assert parse_config(HEAD + WEB).balancer.max_flows == 1 << 20
+    assert parse_config(HEAD + WEB).balancer.max_flows == 1 << 19
 
 
 def test_two_protocols_may_share_address_and_port() -> None:
@@ -154,7 +154,7 @@ def test_two_protocols_may_share_address_and_port() -> None:
         (HEAD + "max_flows = 64000001\n" + WEB, "balancer.max_flows: 64000001 is out of range"),
         (HEAD + WEB + "learn_window_s = -1", "service.web.learn_window_s: -1.0 is out of range; give 0 to 3600"),
         (HEAD + WEB + "learn_window_s = nan", "service.web.learn_window_s: nan is out of range"),
-        (HEAD + WEB + "idle_timeout_s = 9", "service.web.idle_timeout_s: 9.0 is out of range; give 10 to 7200"),
+        (HEAD + WEB + "idle_timeout_s = 9", "service.web.idle_timeout_s: 9.0 is out of range; give 60 to 7200"),
         (HEAD + WEB + "idle_timeout_s = 7201", "service.web.idle_timeout_s: 7201.0 is out of range"),
         (HEAD + WEB + "slow_start_s = 3601", "service.web.slow_start_s: 3601.0 is out of range; give 0 to 3600"),
         (HEAD + WEB + 'slow_start_s = "1m"', "service.web.slow_start_s: '1m' has the wrong type; give a number"),

@@ -81,7 +81,7 @@ class Plane:
         self.services = services
         changes = reconcile(services, self.tables(), SPEC.capacity, SPEC.seed, ended, self.rings)
         (self.plane if isinstance(self.plane, Fake) else self.plane.kernel).apply(changes)
-        self.transitions.note(changes, {s.identity: s.learn_window_s for s in services}, now)
+        self.transitions.note(changes, services, now)
 
     def sweep(self, now: float) -> None:
         learned = self.transitions.learned(now)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.rig.net import QUICKSTART
 from tools.lab.net import VIP4, VIP6, address
@@ -263,3 +267,44 @@ def test_whoever_comes_back_starts_slowly_also_over_a_restart_of_the_daemon(runn
     assert first < running.backend("b2")["slots"] < whole
     wait_for(lambda: running.backend("b2")["slots"] == whole, "all of its share", 17)
     assert ask(running, 200)[1] == 0
+
+
+@pytest.mark.slow
+def test_a_removal_waits_for_the_last_flow_and_breaks_none(running: Stand, tmp_path: Path) -> None:
+    running.kill_daemon()
+    config = tmp_path / "learn.toml"
+    config.write_text(QUICKSTART.read_text().replace("[[service]]", "[[service]]\nlearn_window_s = 2", 1))
+    running.start_daemon(config)
+    report = tmp_path / "load"
+    load = running.start_load(report, "--url", URLS[0], "--rate", "300", "--keep", "100000")
+    wait_for(lambda: running.backend("b2")["packets"] > 100, "load on b2")
+
+    running.client.remove_backend("b2", None)
+
+    def flows() -> dict[str, Any]:
+        return running.client.departures("b2", None)[0]
+
+    wait_for(lambda: flows()["flows_left"] and not flows()["learning"], "all flows known", 8)
+    assert not flows()["gone"]
+    told = running.run("backend", "remove", "b2").stdout.splitlines()[-1]
+    assert re.fullmatch(r"web/b2: \d+ flows left", told), told
+    before = running.backend("b2")["packets"]
+    wait_for(lambda: running.backend("b2")["packets"] > before, "the connections go on")
+    load.send_signal(signal.SIGTERM)
+    load.wait(5)
+    done = running.run("backend", "remove", "b2", "--wait", timeout_s=60)
+
+    assert done.stdout.splitlines()[-1] in ("web/b2 is removed", "web/b2 removed"), done.stdout
+    assert "web/b2 removed: its flows are gone" in running.log.read_text()
+    assert read_report(report)[-1]["failures"] == {}
+
+
+def test_where_no_flow_is_kept_a_removal_is_over_at_once(running: Stand, tmp_path: Path) -> None:
+    running.kill_daemon()
+    config = tmp_path / "learn.toml"
+    config.write_text(QUICKSTART.read_text().replace("[[service]]", "[[service]]\nlearn_window_s = 0", 1))
+    running.start_daemon(config)
+
+    running.client.remove_backend("b2", None)
+
+    wait_for(lambda: running.client.status()["config"]["changes"] == ["backend web/b2 removed"], "the removal", 3)

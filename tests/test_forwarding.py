@@ -157,6 +157,25 @@ def test_tables_grow_when_full_and_counters_are_carried_on(lab: Lab, place: load
     play(lab, place, scene)
 
 
+def test_a_ring_that_does_not_fit_beside_the_old_one_gets_larger_tables(lab: Lab, place: loader.Place) -> None:
+    """Those that the new services alone would fit in are there already."""
+    full = replace(SPEC, capacity=replace(SPEC.capacity, slots=1 << 18))
+
+    async def scene(forwarding: Forwarding) -> None:
+        await forwarding.load(full)
+        await forwarding.write(desired(config(service(ring_size=1 << 18))), full)
+        await forwarding.attach()
+        before = run(forwarding.kernel)[30:34]
+
+        await forwarding.write(desired(config(service(ring_size=1 << 17))), full)
+
+        assert forwarding.kernel.spec.capacity.slots == 1 << 19
+        assert run(forwarding.kernel)[30:34] == before
+        assert forwarding.attached()
+
+    play(lab, place, scene)
+
+
 def changing(forwarding: Forwarding) -> dict[int, bytes]:
     """Older and younger flows of slots that are moving, and where they go."""
     older = {port: run(forwarding.kernel, port)[30:34] for port in range(1000, 1100)}

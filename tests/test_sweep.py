@@ -108,5 +108,5 @@ def test_the_clock_goes_on_where_it_was_left_and_never_leaps() -> None:
 
 def test_free_places_and_the_words_between_lines_are_no_flows() -> None:
     look = look_for(ONE, Fake(SPEC).tables(), Clock())
-    assert look.take([0, 6, 8 << 8 | 6]) == []
+    assert look.take([0, 6, 1 << 8 | 6]) == []
     assert look.take([OPEN | 5, OPEN | CLOSING | 5]) == [0, 1]  # of a backend that there is not

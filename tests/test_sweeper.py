@@ -70,7 +70,7 @@ def words_of(forwarding: Forwarding) -> set[int]:
 async def until_settled(forwarding: Forwarding, sweeper: Sweeper, services: tuple[DesiredService, ...]) -> int:
     """Sweep and write as the daemon does; return how many times."""
     for turn in range(100):
-        if not forwarding.remembers:
+        if not forwarding.transitions.remembers:
             return turn
         await forwarding.write(services, SPEC)
         assert await sweeper.sweep()
@@ -168,13 +168,13 @@ def test_an_index_is_nobody_elses_while_flows_may_be_remembered_for_it(
         send(forwarding, range(1000, 1100), "A")
         await forwarding.write(other, SPEC)
         assert gone not in forwarding.kernel.tables().backends
-        assert forwarding.held == {gone}
+        assert forwarding.transitions.held == {gone}
         await forwarding.write(two, SPEC)
         assert gone not in forwarding.kernel.tables().backends
         await sweeper.sweep()
-        assert forwarding.held != {gone}
+        assert forwarding.transitions.held != {gone}
         await until_settled(forwarding, sweeper, two)
-        assert not forwarding.held
+        assert not forwarding.transitions.held
         assert not [word for word in words_of(forwarding) if word & 0xFFFF == gone and word >> 16]
 
     play(lab, place, scene)

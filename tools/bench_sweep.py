@@ -28,7 +28,7 @@ from xdplb.reconcile import needed
 from xdplb.sweeper import Sweeper
 from xdplb.tables import MOVED, PutSlots, slot_parts, slot_word
 
-_LINE, _LEARNED = 8, CONSTANTS["LEARNED_IN_LINE"]
+_LINE, _LEARNED = 8, CONSTANTS["FLOWS_IN_LINE"]
 
 
 def _fill(forwarding: Forwarding, flows: int) -> None:

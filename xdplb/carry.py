@@ -15,7 +15,7 @@ from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, T
 
 _LINE = 8  # words of either table
 _NAME = CONSTANTS["FLOW_NAME_SHIFT"]
-_ANY_BORN = 1 << 8  # in the first word of a line of `learned`
+_ANY_BORN = CONSTANTS["ANY_BORN"]
 
 
 class Words(Protocol):
@@ -55,12 +55,12 @@ def copy_flows(old: tuple[Words, Words], new: tuple[Words, Words]) -> int:
     """Copy flows (`learned`, `born`) to tables of another size; return how many found no place. May be done again."""
     lost, lines, new_lines = 0, len(old[0]) // _LINE, len(new[0]) // _LINE
     for born, words in enumerate(old):
-        for at in range(0 if born else 1, len(words)):
-            if (born or at % _LINE) and (word := words[at]):
+        for at in range(len(words)):
+            if at % _LINE and (word := words[at]):
                 line = flow_line(at // _LINE, lines, word, new_lines) * _LINE
-                kept = _put(new[born], line + (not born), line + _LINE, word)
-                if born and kept and new[0][line] < _ANY_BORN:
-                    new[0][line] += _ANY_BORN  # or nobody would look there
+                kept = _put(new[born], line + 1, line + _LINE, word)
+                if born and kept:
+                    new[0][line] |= _ANY_BORN  # or nobody would look there
                 lost += not kept
     return lost
 

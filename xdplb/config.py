@@ -68,7 +68,7 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     mtu: int | None = None
     vlan: bool = False
     answers_per_s: int = 1000
-    max_flows: int = 1 << 20
+    max_flows: int = 1 << 19
 
 
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -380,7 +380,7 @@ def _service(table: ServiceTable) -> Service:
         int(within(f"{key}.affinity_prefix6", table.affinity_prefix6, 1, 128)),
         _limits(f"{key}.limits", table.limits),
         within(f"{key}.learn_window_s", table.learn_window_s, 0, 3600),
-        within(f"{key}.idle_timeout_s", _idle_timeout_s(table, protocol), 10, 7200),
+        within(f"{key}.idle_timeout_s", _idle_timeout_s(table, protocol), 60, 7200),
         within(f"{key}.slow_start_s", table.slow_start_s, 0, 3600),
         _second_chance(f"{key}.second_chance", table.second_chance, forward, protocol),
     )

@@ -291,12 +291,14 @@ class Daemon:
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         if changes:
             self._slots = None
+        self.flows_counted()  # where nothing is learned, nobody will be counted
         return entries_written(changes)
 
     def _swept(self) -> None:
         """See which slots may go on: their learn window is over, or no flow is remembered for them."""
-        end = self.forwarding.transitions.next_end()
-        if self.forwarding.settled_slots or (end is not None and end <= time.monotonic()):
+        transitions = self.forwarding.transitions
+        end = transitions.next_end()
+        if transitions.without_flows or (end is not None and end <= time.monotonic()):
             self._wake.set()
         self.flows_counted()
 
@@ -366,7 +368,7 @@ class Daemon:
         return self._slots
 
     def flows_counted(self) -> None:
-        """Look whether removals are over: to be called when the remembered flows have been counted anew."""
+        """Look whether removals are over, now that slots or remembered flows are others."""
         if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
             self._wake.set()
 
@@ -492,7 +494,7 @@ class Daemon:
 
     def _flows_document(self) -> dict[str, Any]:
         kernel = self.forwarding.kernel
-        room = kernel.spec.capacity.flows * CONSTANTS["LEARNED_IN_LINE"]
+        room = kernel.spec.capacity.flows * CONSTANTS["FLOWS_IN_LINE"]
         return {"remembered": sum(self.sweeper.counts().values()), "room": room, "format": CONSTANTS["FLOWS_FORMAT"]}
 
     def _trial_document(self) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ def spec_for(
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}
     limits = any(service.limits for service in services)
-    flows = max(LEAST_LINES, _power_of_two(-(-balancer.max_flows // CONSTANTS["LEARNED_IN_LINE"])))
+    flows = max(LEAST_LINES, _power_of_two(-(-balancer.max_flows // CONSTANTS["FLOWS_IN_LINE"])))
     capacity = replace(known.capacity if known else Capacity(), flows=flows)
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))

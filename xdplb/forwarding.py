@@ -29,8 +29,8 @@ from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
 from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
-from xdplb.sweep import Clock
-from xdplb.tables import NO_BACKEND, Change, ClearBackend, PutSlots, Tables, Traffic
+from xdplb.sweep import Clock, backends_named
+from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 from xdplb.transitions import Transitions
 from xdplb.trial import Trial
 
@@ -55,10 +55,6 @@ class Forwarding:
         self._rings: Rings = {}  # as they lie in the kernel
         self.services: Sequence[DesiredService] = ()  # as they were last written
         self.transitions = Transitions()
-        self.settled_slots: Mapping[int, set[int]] = {}  # moved ones, by service, that no flow is remembered for
-        self.generation = 0  # of the slots: what was found out about older ones may not be true any more
-        self.remembers = True  # there may be words in `flows`
-        self.held: set[int] = set()  # indexes of backends that are gone, but flows may still be remembered for them
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
         self.trial: Trial | None = None  # what is attached may have to be taken back
@@ -124,6 +120,8 @@ class Forwarding:
             self._transplant(old, self._kernel)
         elif old:
             old.close()
+        words = (self._kernel.learned, self._kernel.born)
+        self.transitions.held = backends_named(words) - (self._carried or self._kernel.tables()).backends.keys()
         return self._kernel.pinned.adopted
 
     def _open_old(self, spec: Spec, forget: bool) -> Kernel | None:
@@ -269,41 +267,36 @@ class Forwarding:
         await self.become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
         rings, self._rings = self._rings, {}  # given back when all went well
         try:
-            changes = await self._changes(services, self.kernel, self._ended(), rings)
+            changes = await self._changes(services, self.kernel, self.transitions.ended(time.monotonic()), rings)
         except NoRoom as reason:
-            log.info("making new tables: %s", reason)
-            await self.become(await asyncio.to_thread(_roomier, self.kernel.spec, services), services)
+            await self._grow(str(reason), services)
             rings = {}
             changes = await self._changes(services, self.kernel, {}, rings)
         self._apply(changes)
         self._rings, self._carried = rings, None
-        self._note(changes, services)
+        self.transitions.note(changes, services, time.monotonic())
         self.services = services
         kept = self.kernel.spec
         await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
         return changes
 
-    def _ended(self) -> dict[int, Ended]:
-        """Return which slots may go on to their next state now."""
-        learned, without = self.transitions.learned(time.monotonic()), self.settled_slots
-        nothing: set[int] = set()
-        return {s: Ended(learned.get(s, nothing), without.get(s, nothing)) for s in learned.keys() | without.keys()}
-
-    def _note(self, changes: Sequence[Change], services: Sequence[DesiredService]) -> None:
-        """Take up which slots are in which state now."""
-        if any(isinstance(change, PutSlots) for change in changes):
-            windows = {service.identity: service.learn_window_s for service in services}
-            self.transitions.note(changes, windows, time.monotonic())
-            self.generation += 1
-            self.settled_slots = {}
-            self.remembers |= not self.transitions.settled
+    async def _grow(self, reason: str, services: Sequence[DesiredService]) -> None:
+        """Go on in larger tables, or such with another seed; in still larger ones, when the old ones do not fit in."""
+        spec = await asyncio.to_thread(_roomier, self.kernel.spec, services)
+        for _ in range(SEEDS):
+            log.info("making new tables: %s", reason)
+            if spec == self.kernel.spec:
+                spec = _doubled(spec)
+            try:
+                await self.become(spec, services)
+                return
+            except NoRoom as again:
+                reason, spec = str(again), _doubled(spec)
+        raise KernelError(f"no tables are large enough: {reason}")
 
     def adopt_transitions(self, services: Sequence[DesiredService]) -> None:
         """Take over slots that are not settled, as they lie in the tables."""
-        windows = {service.identity: service.learn_window_s for service in services}
-        self.transitions.adopt(self.kernel.tables(), windows, time.monotonic())
-        self.generation += 1
-        self.settled_slots = {}
+        self.transitions.adopt(self.kernel.tables(), services, time.monotonic())
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Apply; the totals of backends that go are carried on after their last packet and before they go."""
@@ -314,8 +307,6 @@ class Forwarding:
             identities = [rows[change.index].identity for change in going]
             self.carry(({identity: traffic[identity] for identity in identities}, {}))
         self.kernel.apply(going)
-        if self.remembers:
-            self.held.update(change.index for change in going)
 
     async def _changes(
         self,
@@ -325,7 +316,7 @@ class Forwarding:
         rings: Rings | None = None,
     ) -> list[Change]:
         """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
-        spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.held))
+        spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.transitions.held))
         return only_real(await asyncio.to_thread(reconcile, services, tables, spec.capacity, spec.seed, ended, rings))
 
     async def become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
@@ -338,14 +329,7 @@ class Forwarding:
         other_tables = new.pinned.folder != old.pinned.folder
         prefixes = None
         if other_tables:  # full before the first packet sees them
-            self._rings = {}
-            if self.lists:
-                prefixes = _table_of(new)
-                await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
-            self._transplant(old, new)
-            new.apply(await self._changes(services, new))
-            self._copy_flows(old, new)
-            self._carried = None
+            prefixes = await self._fill(new, old, services)
         attached = self.attached()
         if attached:
             for name, index in self.present().items():
@@ -360,9 +344,32 @@ class Forwarding:
         self._tidy()
         log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
 
+    async def _fill(self, new: Kernel, old: Kernel, services: Sequence[DesiredService]) -> Prefixes | None:
+        """Write new tables; return the guard's. Raises NoRoom and `Full`, and then everything is as before."""
+        carried, self._rings = self._carried, {}
+        try:
+            prefixes = None
+            if self.lists:
+                prefixes = _table_of(new)
+                await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
+            self._transplant(old, new)
+            new.apply(await self._changes(services, new))
+        except BaseException:
+            self._carried = carried
+            new.close()
+            raise
+        self._copy_flows(old, new)
+        self._carried = None
+        return prefixes
+
 
 def _table_of(kernel: Kernel) -> Prefixes:
     return Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans"))
+
+
+def _doubled(spec: Spec) -> Spec:
+    room = spec.capacity
+    return replace(spec, capacity=replace(room, slots=2 * room.slots, backends=2 * room.backends))
 
 
 def _name_of(program_id: int) -> str:

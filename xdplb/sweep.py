@@ -7,7 +7,7 @@ a flow of each kind of slot needs in `bpf/steer.h`. Measured by `python -m tools
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -135,6 +135,11 @@ def _goes(word: int) -> int:
 def count_flows(words: Sequence[int]) -> int:
     """Return how many of these words are flows."""
     return sum(word >= _LEAST_FLOW for word in words)
+
+
+def backends_named(tables: Iterable[Sequence[int]]) -> set[int]:
+    """Return the indexes of all backends that flows are remembered for."""
+    return {word & _BACKEND for words in tables for word in words if word >= _LEAST_FLOW}
 
 
 def look_for(services: Sequence[DesiredService], tables: Tables, clock: Clock) -> Look:

@@ -36,29 +36,29 @@ class Sweeper:
         """Sweep for ever."""
         while True:
             began = time.thread_time()
-            if self._forwarding.remembers and not await self.sweep():
+            if self._forwarding.transitions.remembers and not await self.sweep():
                 self._swept()
             await asyncio.sleep(max(PAUSE_S, (time.thread_time() - began) / SHARE))
 
     def flows_left(self, identity: int) -> int | None:
         """Return how many flows are remembered for a backend; None: not counted since the slots changed."""
-        if not self._forwarding.remembers:
+        if not self._forwarding.transitions.remembers:
             return 0
-        if self._look is None or self._of != self._forwarding.generation:
+        if self._look is None or self._of != self._forwarding.transitions.generation:
             return None
         return self._look.count(self._indexes.get(identity, NO_BACKEND))
 
     def busy(self, identity: int) -> bool:
         """Whether some slot is still learning which of its flows are a backend's."""
-        if not self._forwarding.remembers:
+        if not self._forwarding.transitions.remembers:
             return False
-        if self._look is None or self._of != self._forwarding.generation:
+        if self._look is None or self._of != self._forwarding.transitions.generation:
             return True
         return self._look.moving_from[self._indexes.get(identity, -1)] > 0
 
     def counts(self) -> dict[int, int]:
         """Return the remembered flows by backend's identity, as the last pass found them."""
-        if not self._forwarding.remembers or self._look is None:
+        if not self._forwarding.transitions.remembers or self._look is None:
             return {}
         return {identity: self._look.count(index) for identity, index in self._indexes.items()}
 
@@ -66,7 +66,7 @@ class Sweeper:
         """Make one pass; False when the slots changed meanwhile, and it came to nothing."""
         forwarding, kernel = self._forwarding, self._forwarding.kernel
         self._tick()
-        generation, held = forwarding.generation, set(forwarding.held)
+        generation, held = forwarding.transitions.generation, set(forwarding.transitions.held)
         if forwarding.transitions.settled:
             return await self._wipe(generation, held)
         assert self._clock
@@ -74,12 +74,12 @@ class Sweeper:
         for flows, at in _pieces(kernel):
             if _sweep_piece(flows, at, look):
                 await asyncio.sleep(0)
-                if forwarding.generation != generation or forwarding.kernel is not kernel:
+                if forwarding.transitions.generation != generation or forwarding.kernel is not kernel:
                     return False
         self._look, self._of = look, generation
         self._indexes = {row.identity: index for index, row in kernel.tables().backends.items()}
-        forwarding.held -= held
-        forwarding.settled_slots = look.without_flows()
+        forwarding.transitions.held -= held
+        forwarding.transitions.without_flows = look.without_flows()
         self._swept()
         return True
 
@@ -89,10 +89,10 @@ class Sweeper:
         for flows, at in _pieces(kernel):
             if _wipe_piece(flows, at):
                 await asyncio.sleep(0)
-                if forwarding.generation != generation or forwarding.kernel is not kernel:
+                if forwarding.transitions.generation != generation or forwarding.kernel is not kernel:
                     return False
-        forwarding.remembers = False
-        forwarding.held -= held
+        forwarding.transitions.remembers = False
+        forwarding.transitions.held -= held
         self._look = None
         self._swept()
         return True

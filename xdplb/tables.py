@@ -25,7 +25,7 @@ class Capacity:
     slots: int = 1 << 18
     backends: int = 1 << 12
     limits: int = 64
-    flows: int = 1 << 14  # lines of 7 flows learned and 8 born
+    flows: int = 1 << 14  # lines of 7 flows learned and 7 born
     clients: int = 8  # of 8 accounts each
     spans: int = 1 << 18  # words for the guard's lists
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdplb.tables import MOVED, MOVING, SETTLED, Change, PutSlots, Tables, slot_parts
+from xdplb.desired import DesiredService
+from xdplb.reconcile import Ended
+from xdplb.tables import MOVED, MOVING, SETTLED, Change, ClearBackend, PutSlots, Tables, slot_parts
+
+
+def _windows(services: Sequence[DesiredService]) -> dict[int, float]:
+    """Return the learn window of each service."""
+    return {service.identity: service.learn_window_s for service in services}
 
 
 @dataclass(slots=True)
@@ -28,28 +35,42 @@ class _Ring:
 
 
 class Transitions:
-    """The slots of all services that are not settled."""
+    """The slots of all services that are not settled, and what has to be kept in mind for them."""
 
     def __init__(self) -> None:
         self._rings: dict[int, _Ring] = {}
+        self.generation = 0  # of the slots: what was found out about older ones may not be true any more
+        self.without_flows: Mapping[int, set[int]] = {}  # moved slots, by service, that no flow is remembered for
+        self.remembers = True  # there may be flows in the tables
+        self.held: set[int] = set()  # indexes of backends that are gone, but flows may still be remembered for them
 
     @property
     def settled(self) -> bool:
         """Whether all slots are."""
         return not self._rings
 
-    def adopt(self, tables: Tables, windows: Mapping[int, float], now: float) -> None:
+    def adopt(self, tables: Tables, services: Sequence[DesiredService], now: float) -> None:
         """Take over slots as they lie in tables: nobody knows for how long they have been moving, so all begin anew."""
-        self._rings = {}
+        self._rings, windows = {}, _windows(services)
+        self._begin_anew()
         for row in {row.identity: row for row in tables.services.values() if row.ring_size}.values():
             ring = tables.slots[row.ring_offset : row.ring_offset + row.ring_size]
             self._put(row.identity, enumerate(ring, row.ring_offset), windows, now)
 
-    def note(self, changes: Sequence[Change], windows: Mapping[int, float], now: float) -> None:
-        """Take up what was written. `windows`: the learn window of each service, in seconds."""
-        for change in changes:
-            if isinstance(change, PutSlots):
-                self._put(change.service, change.entries.items(), windows, now)
+    def note(self, changes: Sequence[Change], services: Sequence[DesiredService], now: float) -> None:
+        """Take up what was written."""
+        puts, windows = [change for change in changes if isinstance(change, PutSlots)], _windows(services)
+        for change in puts:
+            self._put(change.service, change.entries.items(), windows, now)
+        if puts:
+            self._begin_anew()
+            self.remembers |= not self.settled
+        if self.remembers:
+            self.held.update(change.index for change in changes if isinstance(change, ClearBackend))
+
+    def _begin_anew(self) -> None:
+        self.generation += 1
+        self.without_flows = {}
 
     def _put(self, service: int, words: Iterable[tuple[int, int]], windows: Mapping[int, float], now: float) -> None:
         by_state: dict[int, set[int]] = {SETTLED: set(), MOVING: set(), MOVED: set()}
@@ -71,6 +92,12 @@ class Transitions:
                 if until <= now:
                     found.setdefault(service, set()).update(slots)
         return found
+
+    def ended(self, now: float) -> dict[int, Ended]:
+        """Return which slots of each service may go on to their next state."""
+        learned, without = self.learned(now), self.without_flows
+        nothing: set[int] = set()
+        return {s: Ended(learned.get(s, nothing), without.get(s, nothing)) for s in learned.keys() | without.keys()}
 
     def next_end(self) -> float | None:
         """Return when the next learn window ends."""

@@ -131,11 +131,13 @@ def test_ctrl_c_leaves_the_drain_as_it_is_and_says_how_to_end_it(
     def interrupt() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with (
         answering(tmp_path / "s", [{"flows_left": 3}], interrupt) as client,
         pytest.raises(click.exceptions.Exit) as caught,
     ):
         wait_gone(client, [LEAVING])
+    signal.signal(signal.SIGINT, before)
     assert caught.value.exit_code == 130
     told = "web/b2 goes on (drained by an operator); `xdplb backend undrain b2` takes it back\n"
     assert capsys.readouterr().err == told
