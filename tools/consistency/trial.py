@@ -215,6 +215,7 @@ class Trial:
         options = [text for key, value in amounts.items() for text in (key, str(value))]
         self.hold = self.stand.start_hold(self.report, *urls, *options)
         wait_for(lambda: sum(self.standing().values()) == size.held, f"{size.held} held flows", 15.0, 0.05)
+        self.let_run(size.every_s)  # so that requests are spread when the change comes
         self.scenario.change(self)
         self.settle()
         self.hold.terminate()
