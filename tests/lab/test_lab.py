@@ -287,6 +287,40 @@ def test_a_backend_added_later_is_like_the_others(prefix: str) -> None:
             assert fetch(lab, "b2", vip) == b"b2\n"
 
 
+@pytest.mark.parametrize(("vip", "family"), [(VIP4, socket.AF_INET), (VIP6, socket.AF_INET6)])
+def test_two_balancers_share_flows_until_one_vanishes(prefix: str, vip: str, family: int) -> None:
+    """The router picks by five-tuple: flows of one address go both ways, packets of one flow the same way."""
+    frame = 1000 + 14 + (20 if family == socket.AF_INET else 40) + 8
+    with Lab(prefix, backends=0) as lab:
+        twin = lab.add_twin()
+        assert Lab.find(prefix).hosts == lab.hosts == ["router", "client", "lb", twin]
+        lab.route_vips("lb", twin)
+        with contextlib.ExitStack() as stack, lab.inside("client"):
+            flows = [stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(40)]
+
+            def taken(count: int) -> dict[str, int]:
+                """Packets by balancer, of this many from each flow."""
+                before = {host: lab.counters(host).rx_bytes for host in ("lb", twin)}
+                for flow in flows * count:
+                    flow.sendto(bytes(1000), (vip, 9))
+                sent, came = len(flows) * count, dict.fromkeys(before, 0)
+
+                def arrived() -> bool:
+                    came.update((host, (lab.counters(host).rx_bytes - before[host]) // frame) for host in came)
+                    return sum(came.values()) >= sent
+
+                wait_until(arrived)
+                return came
+
+            once = taken(1)
+            assert min(once.values()) > 5
+            assert taken(3) == {host: 3 * number for host, number in once.items()}
+
+            lab.vanish("lb")
+
+            assert taken(1) == {"lb": 0, twin: 40}
+
+
 def test_counters_count(lab: Lab) -> None:
     before = {end: lab.counters(*end) for end in (("client", "eth0"), ("router", "client"), ("b1", "eth0"))}
     with lab.inside("client"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

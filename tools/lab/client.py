@@ -6,9 +6,11 @@ It reads no clock and waits for nothing: whoever holds the epoll calls `step` wh
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 import select
 import socket
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -54,6 +56,16 @@ def parse_url(url: str) -> Target:
     head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode()
     request, last = head + b"\r\n", head + b"Connection: close\r\n\r\n"
     return Target(url, family, (parts.hostname, parts.port or 80), request, last)
+
+
+def ways(targets: Sequence[Target], sources: Sequence[str]) -> Iterator[tuple[Target, str]]:
+    """Yield where to go and from where, for ever: every URL, from every address of its family, in turn."""
+    own = {
+        family: itertools.cycle([s for s in sources if (":" in s) == (family == socket.AF_INET6)] or [""])
+        for family in (socket.AF_INET, socket.AF_INET6)
+    }
+    for target in itertools.cycle(targets):
+        yield target, next(own[target.family])
 
 
 class State(Enum):

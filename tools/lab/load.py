@@ -19,18 +19,16 @@ failures counted by kind.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import select
 import signal
-import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
-from tools.lab.client import TIMEOUT, Client, State, Target, parse_url
+from tools.lab.client import TIMEOUT, Client, State, Target, parse_url, ways
 
 POLL_S = 0.02  # how late a timeout may be seen
 CATCH_UP_S = 0.05  # after a stall, this much of the rate is made up for, not more
@@ -93,7 +91,7 @@ class Load:
         self.workers = [Worker(keep) for _ in range(workers)]
         self.idle = deque(self.workers)
         self.by_fd: dict[int, Worker] = {}
-        self.ways = _ways(targets, list(sources))
+        self.ways = ways(targets, list(sources))
         self.pause_s = 1 / rate if rate else 0.0
         self.due = time.monotonic()
         self.timeout_s = timeout_s
@@ -191,16 +189,6 @@ class Load:
         took, kinds = round(time.monotonic() - self.total.began, 3), dict(sorted(self.total.kinds.items()))
         line = {"total": True, "seconds": took, **self.total.line(), "failures": kinds}
         print(json.dumps(line), file=report, flush=True)
-
-
-def _ways(targets: Sequence[Target], sources: Sequence[str]) -> Iterator[tuple[Target, str]]:
-    """Yield where to go and from where, for ever: every URL, from every address of its family, in turn."""
-    own = {
-        family: itertools.cycle([s for s in sources if (":" in s) == (family == socket.AF_INET6)] or [""])
-        for family in (socket.AF_INET, socket.AF_INET6)
-    }
-    for target in itertools.cycle(targets):
-        yield target, next(own[target.family])
 
 
 def _arguments() -> argparse.Namespace:

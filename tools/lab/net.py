@@ -19,6 +19,12 @@ lb another way to the router.
 
     router ── bridge "lan" ─┬─ lb  10.0.2.2            router ── lb2 10.0.3.1 ───── lb  eth1 10.0.3.2
       10.0.2.1              └─ n1  10.0.2.11 (the VIPs on lo)        fd00:3::1               fd00:3::2
+
+`add_twin` makes a second balancer; `route_vips` has the router spread flows over both (ECMP by five-tuple), `vanish`
+takes one away.
+
+    router ═ VIPs ═╦══ lb    10.0.2.2  fd00:2::2
+                   ╚══ twin  10.0.4.2  fd00:4::2
 """
 
 from __future__ import annotations
@@ -51,8 +57,8 @@ CLIENT_LASTS = range(2, 41)  # many addresses, so that many connections never wa
 MOST_BACKENDS = 200
 MTU, WIDE_MTU = 1500, 1600  # a client's packet; that and an outer IPv6 header, rounded up
 
-_NUMBERS = {"client": 1, "lb": 2}
-_SECOND = {"lb2": 3}  # the lb's second wire
+_NUMBERS = {"client": 1, "lb": 2, "lb2": 3, "twin": 4}  # of wires; lb2 is the lb's second one
+_FIXED = ("router", "client", "lb")  # hosts of every lab
 _XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")  # mov r0, XDP_PASS; exit
 _SYSCTLS: dict[str, int | str] = {
     "ipv6/conf/all/accept_dad": 0,  # addresses are usable at once
@@ -61,7 +67,12 @@ _SYSCTLS: dict[str, int | str] = {
     "ipv4/conf/default/rp_filter": 0,
 }
 _SYSCTLS_OF: dict[str, dict[str, int | str]] = {
-    "router": {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1},
+    "router": {
+        "ipv4/ip_forward": 1,
+        "ipv6/conf/all/forwarding": 1,
+        "ipv4/fib_multipath_hash_policy": 1,  # by five-tuple
+        "ipv6/fib_multipath_hash_policy": 1,
+    },
     "client": {"ipv4/ip_local_port_range": "1024 65535", "ipv4/tcp_tw_reuse": 1},
     "n": {"ipv4/conf/all/arp_ignore": 1, "ipv4/conf/all/arp_announce": 2},  # a VIP is nobody's on a shared segment
 }
@@ -82,7 +93,7 @@ def address(host: str, version: int = 4, last: int = 2) -> str:
     """Return a host's IPv4 or IPv6 address; `last` tells a client's many apart, and 1 is the router on that wire."""
     if _is_neighbour(host):
         host, last = "lb", 10 + int(host[1:]) if last == 2 else last
-    number = {**_NUMBERS, **_SECOND}.get(host) or 10 + int(host.removeprefix("b"))
+    number = _NUMBERS.get(host) or 10 + int(host.removeprefix("b"))
     return f"10.0.{number}.{last}" if version == 4 else f"fd00:{number}::{last}"
 
 
@@ -105,6 +116,7 @@ class Lab:
         self.prefix, self.queues = prefix, queues
         self.backends = [f"b{n}" for n in range(1, backends + 1)]
         self.neighbours: list[str] = []
+        self.twins: list[str] = []  # one at most
         self.client_addresses = [address("client", version, last) for last in CLIENT_LASTS for version in (4, 6)]
         self._record = Record(prefix)
         self._pid: int | None = None  # of the process that has to take it down
@@ -116,14 +128,15 @@ class Lab:
         """Return a lab that stands, whoever made it; `down` of it does nothing. Raises RefusedError."""
         lab = cls(prefix, 0)
         hosts = [name.removeprefix(f"{prefix}-") for name in lab._record.read().namespaces]
-        lab.backends = [host for host in hosts if host not in ("router", *_NUMBERS) and not _is_neighbour(host)]
+        lab.twins = [host for host in hosts if host == "twin"]
+        lab.backends = [host for host in hosts if host not in (*_FIXED, "twin") and not _is_neighbour(host)]
         lab.neighbours = [host for host in hosts if _is_neighbour(host)]
         return lab
 
     @property
     def hosts(self) -> list[str]:
         """Every host."""
-        return ["router", *_NUMBERS, *self.backends, *self.neighbours]
+        return [*_FIXED, *self.twins, *self.backends, *self.neighbours]
 
     # --- its life -------------------------------------------------------------------------------------------
 
@@ -256,6 +269,24 @@ class Lab:
                 _add_addresses(ipr, index, "lb2", 2)
                 ipr.link("set", index=index, state="up")
 
+    def add_twin(self) -> str:
+        """Add the second balancer; no VIP leads there yet. Returns its name."""
+        with undisturbed():
+            self._add_host("twin")
+            self.twins.append("twin")
+        return "twin"
+
+    def route_vips(self, *balancers: str) -> None:
+        """Have the router spread the VIPs' flows over these."""
+        with self.inside("router"), IPRoute() as ipr:
+            _route_vips(ipr, balancers)
+
+    def vanish(self, balancer: str) -> None:
+        """Cut a balancer's wire, upon which the router takes its hop out of the VIPs' routes, as BFD would tell it."""
+        with self.inside("router"), IPRoute() as ipr:
+            ipr.link("set", index=socket.if_nametoindex(balancer), state="down")
+            _route_vips(ipr, [host for host in ("lb", *self.twins) if host != balancer])
+
     def take_tx(self, host: str) -> None:
         """Have the router take what this host sends by XDP_TX; it does so from the lb always."""
         with self.inside("router"), IPRoute() as ipr:
@@ -316,7 +347,7 @@ def _set_up_router(ipr: Any, host: str) -> None:
     else:
         _add_addresses(ipr, index, host, 1)
     ipr.link("set", index=index, state="up")
-    if host in ("lb", "lb2"):
+    if host in ("lb", "lb2", "twin"):
         _take_tx(ipr, index)
     if host == "lb":
         _route_vips(ipr)
@@ -330,9 +361,10 @@ def _take_tx(ipr: Any, index: int) -> None:
     os.close(program)
 
 
-def _route_vips(ipr: Any) -> None:
-    ipr.route("replace", dst=f"{VIP4}/32", gateway=address("lb"))
-    ipr.route("replace", dst=f"{VIP6}/128", family=socket.AF_INET6, gateway=address("lb", 6))
+def _route_vips(ipr: Any, balancers: Sequence[str] = ("lb",)) -> None:
+    for vip, version, family in ((f"{VIP4}/32", 4, socket.AF_INET), (f"{VIP6}/128", 6, socket.AF_INET6)):
+        hops = [{"gateway": address(host, version)} for host in balancers]
+        ipr.route("replace", dst=vip, family=family, **({"multipath": hops} if len(hops) > 1 else hops[0]))
 
 
 def _make_segment(ipr: Any) -> None:
@@ -354,7 +386,7 @@ def _set_up_host(ipr: Any, host: str) -> None:
     ipr.link("set", index=index, state="up")
     ipr.route("add", dst="default", gateway=address(host, 4, 1))
     ipr.route("add", dst="default", family=socket.AF_INET6, gateway=address(host, 6, 1))
-    if host not in _NUMBERS:
+    if host not in (*_FIXED, "twin"):
         ipr.addr("add", index=1, address=VIP4, prefixlen=32)
         ipr.addr("add", index=1, address=VIP6, prefixlen=128)
 

@@ -6,82 +6,70 @@ The demo and the tests stand on it. All programs are started as a user starts th
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from tools.lab.balancer import ROOT, XDPLB, Balancer, remove, wait_for
 from tools.lab.net import Lab, address
-from xdplb import decap, state
-from xdplb.admin.client import Client
-from xdplb.cli.main import Target
+from xdplb import decap
 from xdplb.dataplane import loader
-from xdplb.errors import DaemonError
 
-ROOT = Path(__file__).resolve().parents[2]
-XDPLB = (sys.executable, "-m", "xdplb")
-_Found = TypeVar("_Found")
+__all__ = ["ROOT", "XDPLB", "Stand", "read_report", "wait_for"]
 
-
-def wait_for(
-    condition: Callable[[], _Found | None], what: str, timeout_s: float = 10.0, every_s: float = 0.01
-) -> _Found:
-    """Return the first true result of `condition`, or raise TimeoutError that says what was awaited."""
-    until = time.monotonic() + timeout_s
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(every_s)
+BALANCERS = ("lb", "lb2", "twin")  # wires by which packets come to backends
 
 
-class Stand:
+class Stand(Balancer):
     """The processes in a lab. Names of pins and state come from the lab's prefix; `lab.down` removes them."""
 
     def __init__(self, lab: Lab, log: Path) -> None:
         """`log` takes what the daemon says."""
-        self.lab, self.name, self.log = lab, lab.prefix, log
-        self.client = Client(Target(self.name).socket)
+        super().__init__(lab, log, "lb", lab.prefix)
         self.servers: dict[str, subprocess.Popen[str]] = {}
-        self.daemon: subprocess.Popen[str] | None = None
+        self.twin: Balancer | None = None
         loader.mount_bpffs()
         self.forget()
         lab.on_down(self.forget)
 
     def forget(self) -> None:
-        """Remove pins, sockets and state of the balancer and of every backend's agent."""
+        """Remove pins, sockets and state of the balancers and of every backend's agent."""
         for host in self.lab.backends:
-            _remove(self._agent(host))
-        self.forget_balancer()
+            remove(self._agent(host))
+        for balancer in self.balancers:
+            balancer.forget_balancer()
 
-    def forget_balancer(self) -> None:
-        """Remove pins, socket and state of the balancer."""
-        _remove(loader.Place(self.name))
-        for file in (state.directory(self.name) / "state.json", state.directory(self.name) / "hash_key"):
-            file.unlink(missing_ok=True)
-        if state.directory(self.name).is_dir():
-            state.directory(self.name).rmdir()
+    @property
+    def balancers(self) -> list[Balancer]:
+        """The balancer, and the second one if there is one."""
+        return [self, self.twin] if self.twin else [self]
+
+    def add_twin(self) -> Balancer:
+        """Add the second balancer, host and all; no daemon runs there, and no VIP leads there yet."""
+        self.twin = Balancer(self.lab, self.log.with_name("twin.log"), self.lab.add_twin(), f"{self.name}-twin")
+        self.twin.forget_balancer()
+        return self.twin
 
     # --- backends -------------------------------------------------------------------------------------------
 
     def _agent(self, host: str) -> loader.Place:
         return decap.place_for(f"{self.name}-{host}")
 
-    def start_backends(self, hosts: Iterable[str]) -> None:
-        """Start agent and web server on each; return when all of them work."""
+    def start_backends(self, hosts: Iterable[str], *options: str) -> None:
+        """Start agent and web server on each; return when all of them work. `options` are the agents'."""
         started = list(hosts)
-        sources = [part for wire in ("lb", "lb2") for v in (4, 6) for part in ("--from", address(wire, v))]
+        sources = [part for wire in BALANCERS for v in (4, 6) for part in ("--from", address(wire, v))]
         for host in started:
-            argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources]
+            argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources, *options]
+            if "--second-chance" in options:
+                self.lab.take_tx(host)
             self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)
-            self.start_server(host)
+            self._spawn_server(host)
         for host in started:
+            self._wait_server(host)
             wait_for(partial(self._agent_works, host), f"agent on {host}")
 
     def _agent_works(self, host: str) -> bool:
@@ -89,8 +77,14 @@ class Stand:
 
     def start_server(self, host: str) -> None:
         """Start the web server and return when it listens."""
+        self._spawn_server(host)
+        self._wait_server(host)
+
+    def _spawn_server(self, host: str) -> None:
         argv = [sys.executable, "-m", "tools.lab.web", host]
         self.servers[host] = self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.PIPE)
+
+    def _wait_server(self, host: str) -> None:
         stdout = self.servers[host].stdout
         assert stdout is not None
         if stdout.readline().strip() != "ready":
@@ -105,61 +99,20 @@ class Stand:
         """Return the counters of a backend's agent."""
         return decap.read_counters(self._agent(host))
 
-    # --- the balancer ---------------------------------------------------------------------------------------
-
-    def start_daemon(self, config: Path, *options: str) -> float:
-        """Start it and return after how many seconds it answered. Raises DaemonError with its last words."""
-        began = time.monotonic()
-        with self.log.open("a") as log:
-            argv = [*XDPLB, "--name", self.name, "run", str(config), *options]
-            self.daemon = self.lab.spawn("lb", argv, cwd=ROOT, stdout=log, stderr=log)
-        wait_for(self._answers, "the daemon", 20.0, 0.005)
-        return time.monotonic() - began
-
-    def _answers(self) -> bool:
-        if self.daemon is None or self.daemon.poll() is not None:
-            raise DaemonError(f"the daemon ended: {self.log.read_text().strip().splitlines()[-1:]}")
-        try:
-            return bool(self.client.status())
-        except DaemonError:
-            return False
-
-    def kill_daemon(self) -> None:
-        """SIGKILL: no chance to clean anything up."""
-        assert self.daemon is not None
-        self.daemon.send_signal(signal.SIGKILL)
-        self.daemon.wait()
-
-    def run(self, *arguments: str, timeout_s: float = 20.0) -> subprocess.CompletedProcess[str]:
-        """Run an xdplb command on the balancer, to its end."""
-        return self.lab.run("lb", [*XDPLB, "--name", self.name, *arguments], timeout=timeout_s, cwd=ROOT)
-
-    def backend(self, name: str) -> dict[str, Any]:
-        """Return a backend of the first service from the status document."""
-        for backend in self.client.status()["services"][0]["backends"]:
-            if backend["name"] == name:
-                found: dict[str, Any] = backend
-                return found
-        raise KeyError(name)
-
-    def wait_state(self, name: str, wanted: str, timeout_s: float = 10.0) -> float:
-        """Return the time (of day) at which the daemon said that this backend has this state."""
-        wait_for(lambda: self.backend(name)["state"] == wanted, f"{name} {wanted}", timeout_s)
-        return time.time()
-
     # --- clients --------------------------------------------------------------------------------------------
 
     def start_load(self, report: Path, *options: str) -> subprocess.Popen[str]:
         """Start HTTP clients without pause; they report to a file."""
+        return self._start_clients("tools.lab.load", report, *options)
+
+    def start_hold(self, report: Path, *options: str) -> subprocess.Popen[str]:
+        """Start clients that hold their connections; they report to a file."""
+        return self._start_clients("tools.lab.hold", report, *options)
+
+    def _start_clients(self, module: str, report: Path, *options: str) -> subprocess.Popen[str]:
         sources = [part for source in self.lab.client_addresses for part in ("--source", source)]
-        argv = [sys.executable, "-m", "tools.lab.load", "--report", str(report), *sources, *options]
+        argv = [sys.executable, "-m", module, "--report", str(report), *sources, *options]
         return self.lab.spawn("client", argv, cwd=ROOT)
-
-
-def _remove(place: loader.Place) -> None:
-    if place.pins.is_dir():
-        loader.detach(place)
-    place.remove()
 
 
 def read_report(report: Path) -> list[dict[str, Any]]:

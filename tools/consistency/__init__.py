@@ -1,0 +1,1 @@
+"""Nothing breaks: flows through every change of a balancer, counted. `python -m tools.consistency`."""
