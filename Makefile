@@ -18,7 +18,8 @@ demo:
 test:
 	@tools/setup test
 	@[ "$$(id -u)" = 0 ] || { echo 'make test needs root: it loads XDP programs and makes network namespaces' >&2; exit 2; }
-	$(PY) -m pytest -q tests
+	$(PY) -m pytest -q -n 3 --dist loadfile -m 'not alone' tests
+	$(PY) -m pytest -q -m alone tests
 
 check:
 	@tools/setup

@@ -19,6 +19,7 @@ pytest_plugins = ["tests.rig.net", "tests.rig.second"]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "root: needs root, an eBPF kernel and network namespaces")
+    config.addinivalue_line("markers", "alone: measures, so nothing else may run beside it")
     config.addinivalue_line("markers", "slow: takes seconds; part of `make test`, not of `make check`")
 
 

@@ -18,7 +18,7 @@ from tests.rig.traffic import unique
 from tools.consistency.scenarios import SCENARIOS
 from tools.consistency.trial import FULL, SMALL, Scenario, trial
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SIZE = FULL if os.environ.get("XDPLB_CONSISTENCY") == "full" else SMALL
 SHORT = ("five at random", "daemon killed", "layout upgrade", "balancer vanishes, second chance")

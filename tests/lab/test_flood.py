@@ -32,7 +32,7 @@ from tools.lab import web
 from tools.lab.net import VIP4, Lab
 from tools.lab.stand import ROOT, Stand, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 CONNECTIONS = 200
 PACE = 80_000_000  # bytes a second, of all connections

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,7 @@ class Session:
             stdout=self.slave,
             stderr=subprocess.PIPE,
             cwd=ROOT,
-            env=os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
+            env=_without_size(os.environ) | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
@@ -103,6 +103,11 @@ class Session:
         if ready:
             self.output += os.read(self.master, 65536)
         return bool(ready)
+
+
+def _without_size(environ: Mapping[str, str]) -> dict[str, str]:
+    """What says how large a terminal is would be believed more than the terminal itself."""
+    return {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 def plain(output: bytes) -> str:
