@@ -28,28 +28,26 @@ static __always_inline bool is_up(__u32 index)
 static __always_inline __u32 keep_flow(const struct packet *p, __u32 slot, __u32 before)
 {
 	struct memory m = {};
-	__u32 index = slot & SLOT_BACKEND;
-	bool moving = slot >> 31, tells = p->kind != ICMP_ERROR;
+	__u32 index = slot & SLOT_BACKEND, chosen = index;
+	bool moving = slot >> 31, tells = p->kind != ICMP_ERROR, born = opens(p) && tells, new = false;
 
 	if (!remember(p, &m))
 		return index;
-	if (opens(p) && tells) {
-		if (moving && index)
-			keep(p, &m, index, 1);
-		else
+	if (born) {
+		new = index ? moving : false;
+		if (!new)
 			forget(&m);
-		return index;
-	}
-	if (m.found && is_up(m.found & FLOW_BACKEND)) {
+	} else if (m.found && is_up(m.found & FLOW_BACKEND)) {
 		if (tells)
 			note_alive(p, &m);
 		return m.found & FLOW_BACKEND;
+	} else if (moving && is_up(before)) {
+		chosen = before;
+		new = tells && !m.found;
 	}
-	if (!moving || !is_up(before))
-		return index;
-	if (tells && !m.found)
-		keep(p, &m, before, 0);
-	return before;
+	if (new)
+		keep(p, &m, chosen, born);
+	return chosen;
 }
 
 static __always_inline __u32 pick_slot(struct packet *p)
