@@ -68,6 +68,13 @@ def _beside(program: str, seconds: float) -> tuple[Process, Connection, object]:
     return process, ours, stop
 
 
+def _spin(seconds: float) -> None:
+    """Keep a CPU busy: two of them may share one core, and then whatever one does slows the other."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
 def _end(process: Process, ours: Connection, stop: object) -> str:
     stop.set()  # type: ignore[attr-defined]
     took = ours.recv()
@@ -94,8 +101,11 @@ async def _measure(flows: int) -> None:
         program = str(forwarding.kernel.pinned.program)
         quiet = _beside(program, 2.0)
         print(f"packets without a sweep:  {_end(*quiet)}")
-        busy = _beside(program, 0.2)
         os.sched_setaffinity(0, {0})
+        spun = _beside(program, 0.2)
+        _spin(1.0)
+        print(f"beside a busy loop:       {_end(*spun)}")
+        busy = _beside(program, 0.2)
         began, cpu = time.perf_counter(), time.process_time()
         whole = await sweeper.sweep()
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
