@@ -205,7 +205,7 @@ def test_the_acknowledgement_of_a_syn_cookie_is_ours(second: Agent, second_lab: 
     try:
         number = cookie(second_lab, family, port)
         assert state(second_lab, family, port) is None
-        right, wrong = (segment(family, port, seq=1, ack=number + more) for more in (1, 1 << 28))
+        right, wrong = (segment(family, port, seq=1, ack=(number + more) % (1 << 32)) for more in (1, 1 << 28))
         assert second.run(nested(right)) == (HERE, bare(right))
         assert second.run(nested(wrong))[0] is ELSEWHERE
     finally:
