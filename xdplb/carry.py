@@ -11,7 +11,7 @@ from typing import Protocol
 
 from xdplb.contract import CONSTANTS
 from xdplb.hashing import flow_line
-from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, Tables
+from xdplb.tables import Capacity, Change, ClearService, PutBackend, PutSlots, Tables, power_of_two
 
 _LINE = 1 + CONSTANTS["FLOWS_IN_LINE"]  # words
 _NAME = CONSTANTS["FLOW_NAME_SHIFT"]
@@ -29,8 +29,7 @@ class Words(Protocol):
 
 def room_for(old: Tables) -> Capacity:
     """Return at least as much room as these tables fill."""
-    most = max(old.backends, default=0) + 1
-    return Capacity(slots=1 << (len(old.slots) - 1).bit_length(), backends=1 << (most - 1).bit_length())
+    return Capacity(slots=power_of_two(len(old.slots)), backends=power_of_two(max(old.backends, default=0) + 1))
 
 
 def transplant(old: Tables) -> tuple[list[Change], Tables]:

@@ -468,8 +468,6 @@ class Daemon:
         traffic = dict(self.kept.traffic)
         for identity, sent in kernel.traffic().items():
             traffic[identity] = traffic.get(identity, Traffic()) + sent
-        if self._slots is None:
-            self._slots = count_slots(kernel.tables())
         verdicts = kernel.verdicts()
         return {
             "version": __version__,
@@ -489,7 +487,7 @@ class Daemon:
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "flows": self._flows_document(),
-            "services": services_document(self.services, traffic, self._slots, self.sweeper.counts()),
+            "services": services_document(self.services, traffic, self._count_slots(), self.sweeper.counts()),
         }
 
     def _flows_document(self) -> dict[str, Any]:

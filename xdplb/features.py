@@ -8,7 +8,7 @@ from dataclasses import replace
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import UNITS_PER_S
 from xdplb.model import Action, Affinity, Config, Forward, Protocol, Service
-from xdplb.tables import Capacity, Way
+from xdplb.tables import Capacity, Way, power_of_two
 
 LEAST_LINES = 1 << 14  # of `flows`: hashing.flow_line wants as many
 LONGEST_BUFFER = 3000  # bytes of MTU that fit one page on every driver; most take up to some 3,500
@@ -21,10 +21,6 @@ def ways_of(service: Service) -> set[Way]:
     if service.forward is Forward.L2:
         return {Way.L2}
     return {Way(f"{service.forward}{backend.address.version}") for backend in service.backends}
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number - 1).bit_length()
 
 
 def spec_for(
@@ -45,7 +41,8 @@ def spec_for(
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}
     limits = any(service.limits for service in services)
-    flows = max(LEAST_LINES, _power_of_two(2 * balancer.max_flows))
+    # Two lines for each flow: then one in 40,000 finds its line full (the tail of a Poisson distribution).
+    flows = max(LEAST_LINES, power_of_two(2 * balancer.max_flows))
     capacity = replace(known.capacity if known else Capacity(), flows=flows)
     if limits:
         capacity = capacity.union(Capacity(clients=-(-config.guard.max_clients // 8)))

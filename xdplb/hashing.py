@@ -107,11 +107,6 @@ def flow_name(flow_hash: int, slot_hash: int, service: int, lines: int) -> tuple
     return upper * lines >> 32, slot_hash >> 44 << 44 | (upper & _NAME_BITS) << CONSTANTS["FLOW_NAME_SHIFT"]
 
 
-def flow_slot(name: int, ring_size: int) -> int:
-    """Return the slot of a remembered flow: its hash's upper 20 bits are in its word; no ring has more slots."""
-    return (name >> 44) * ring_size >> 20
-
-
 def flow_line(line: int, lines: int, name: int, new_lines: int) -> int:
     """Return where a flow of one table lies in another of another size, from its line and its name.
 

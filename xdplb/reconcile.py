@@ -35,6 +35,7 @@ from xdplb.tables import (
     PutSlots,
     ServiceRow,
     Tables,
+    power_of_two,
     slot_parts,
     slot_word,
 )
@@ -51,14 +52,10 @@ def needed(services: Sequence[DesiredService]) -> Capacity:
     return replace(
         least,
         rows_bits=max(least.rows_bits, (4 * keys - 1).bit_length() if keys else 0),
-        slots=max(least.slots, _power_of_two(2 * sum(s.ring_size for s in services))),
-        backends=max(least.backends, _power_of_two(2 * sum(len(s.backends) for s in services) + 1)),
-        limits=max(least.limits, _power_of_two(2 * sum(s.limit is not None for s in services))),
+        slots=max(least.slots, power_of_two(2 * sum(s.ring_size for s in services))),
+        backends=max(least.backends, power_of_two(2 * sum(len(s.backends) for s in services) + 1)),
+        limits=max(least.limits, power_of_two(2 * sum(s.limit is not None for s in services))),
     )
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number - 1).bit_length()
 
 
 def reconcile(

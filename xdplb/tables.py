@@ -17,6 +17,11 @@ NO_BACKEND = 0  # an index that no backend has: the content of an empty slot
 NO_MTU = 65535  # what fits wherever there is no limit
 
 
+def power_of_two(number: int) -> int:
+    """Return the least power of two that is not less."""
+    return 1 << max(0, number - 1).bit_length()
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """How much room the tables have. A row number has `rows_bits` bits; index 0 of `backends` is not used."""
