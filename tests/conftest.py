@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.rig.xdp import SPEC, Xdp
+from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "plain", "lab", "stand", "running"}
@@ -28,6 +29,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if lab in item.path.parents or ROOT_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture
+def place() -> Iterator[loader.Place]:
+    """A balancer's own pins and files, which are gone afterwards, with what was attached by them."""
+    place = loader.Place(f"test-place-{os.getpid()}")
+    place.make()
+    yield place
+    loader.detach(place)
+    place.remove()
 
 
 @pytest.fixture(scope="session")

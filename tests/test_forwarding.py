@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -27,15 +27,6 @@ from xdplb.tables import Capacity
 
 PASS = bytes.fromhex("b700000002000000 9500000000000000")
 TINY = replace(SPEC, capacity=Capacity(rows_bits=4, slots=2048, backends=4))
-
-
-@pytest.fixture
-def place() -> Iterator[loader.Place]:
-    place = loader.Place(f"test-forwarding-{os.getpid()}")
-    place.make()
-    yield place
-    loader.detach(place)
-    place.remove()
 
 
 def play(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -25,15 +25,6 @@ from xdplb.sweeper import Sweeper
 
 WINDOW_S = 0.05
 Worlds = tuple[tuple[DesiredService, ...], tuple[DesiredService, ...]]
-
-
-@pytest.fixture
-def place() -> Iterator[loader.Place]:
-    place = loader.Place(f"test-sweeper-{os.getpid()}")
-    place.make()
-    yield place
-    loader.detach(place)
-    place.remove()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,6 @@ from tests.rig.xdp import SPEC, Xdp
 from xdplb.dataplane import loader, source, syscall
 from xdplb.dataplane.kernel import request_for
 from xdplb.errors import KernelError
-
-
-@pytest.fixture
-def place() -> Iterator[loader.Place]:
-    place = loader.Place(f"test-loader-{os.getpid()}")
-    place.make()
-    yield place
-    loader.detach(place)
-    place.remove()
 
 
 def test_equal_requests_share_a_program_and_others_do_not(xdp: Xdp) -> None:

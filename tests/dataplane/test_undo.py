@@ -60,15 +60,6 @@ def test_the_time_runs_from_the_attach_on(pipe: tuple[Words, int]) -> None:
     os.close(end)
 
 
-@pytest.fixture
-def place() -> Iterator[loader.Place]:
-    place = loader.Place(f"test-undo-{os.getpid()}")
-    place.make()
-    yield place
-    loader.detach(place)
-    place.remove()
-
-
 def pin_program(place: loader.Place, layout: str) -> loader.Pinned:
     """A program with its pin and file, as of one layout."""
     folder = place.pins / layout
