@@ -30,15 +30,15 @@ def test_quickstart_is_read() -> None:
 def test_what_is_left_out_has_a_documented_value() -> None:
     (web,) = parse_config(HEAD + WEB + 'backends = [{ address = "10.0.0.1" }]').services
 
-    assert web.check == Check(port=80, interval_s=2.0, timeout_s=1.0, rise=2, fall=3)
+    assert web.checks == (Check(port=80, interval_s=2.0, timeout_s=1.0, rise=2, fall=3),)
     assert (web.backends[0].name, web.backends[0].weight) == ("10.0.0.1", 100)
 
 
 def test_udp_service_has_no_check_unless_told_which_port() -> None:
     udp = '[[service]]\nname = "dns"\nprotocol = "udp"\nvips = ["192.0.2.10:53"]\n'
 
-    assert parse_config(HEAD + udp).services[0].check is None
-    assert parse_config(HEAD + udp + "check = { port = 53 }").services[0].check == Check(port=53)
+    assert parse_config(HEAD + udp).services[0].checks == ()
+    assert parse_config(HEAD + udp + "check = { port = 53 }").services[0].checks == (Check(port=53),)
 
 
 def test_transitions_have_documented_values_and_take_given_ones() -> None:
@@ -103,7 +103,7 @@ def test_two_protocols_may_share_address_and_port() -> None:
             HEAD + WEB + 'backends = [{ address = "10.0.0.1" }, { address = "10.0.0.1", name = "x" }]',
             "two have the address",
         ),
-        (HEAD + WEB + 'check = { kind = "icmp" }', "service.web.check.kind: 'icmp' is not known"),
+        (HEAD + WEB + 'check = { kind = "ping" }', "service.web.check.kind: 'ping' is not known"),
         (HEAD + WEB + "check = { interval_s = 0 }", "service.web.check.interval_s: 0.0 is out of range"),
         (HEAD + WEB + "check = { rise = 1.5 }", "service.web.check.rise: 1.5 has the wrong type; give a whole number"),
         (HEAD + WEB + "ring_size = 1000", "service.web.ring_size: 1000 is no power of two; give 1024"),

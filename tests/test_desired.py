@@ -35,7 +35,7 @@ from xdplb.model import (
 )
 
 ONE, TWO, THREE = BACKENDS4
-CONFIG = config(service(check=Check(80)), service("api", backends=[ONE], check=Check(80)))
+CONFIG = config(service(checks=(Check(80),)), service("api", backends=[ONE], checks=(Check(80),)))
 HOPS: dict[Address, Hop] = {b.address: hop(4) for b in BACKENDS4}
 UP = {("web", b.name): Health(True, "fine") for b in BACKENDS4} | {("api", ONE.name): Health(True, "fine")}
 
@@ -63,7 +63,7 @@ def test_each_state_has_its_cause() -> None:
 def test_draining_and_weight_0_keep_the_row_and_get_no_new_flows() -> None:
     overrides = Overrides(draining={("web", ONE.name)})
     assert states(overrides, UP, dict(HOPS))[ONE.name] == "draining"
-    idle = config(service(backends=[Backend("z", ONE.address, weight=0)], check=None))
+    idle = config(service(backends=[Backend("z", ONE.address, weight=0)], checks=()))
     (web,) = desire(idle, Overrides(), {}, HOPS)
     assert web.backends[0].state is State.IDLE
     assert web.backends[0].row is not None
@@ -222,7 +222,7 @@ def test_a_second_chance_takes_room_for_one_more_header_of_the_widest_backend() 
 def test_an_ipv6_backend_makes_all_others_packets_shorter_also_with_a_memo() -> None:
     hops = HOPS | {BACKENDS6[0].address: hop(6)}
     memo: Memo = {}
-    plain = config(service(second_chance=True, check=None))
+    plain = config(service(second_chance=True, checks=()))
     desire(plain, Overrides(), {}, hops, memo)
 
     mixed = desire(plain, Overrides(added={"web": [BACKENDS6[0]]}), {}, hops, memo)[0]

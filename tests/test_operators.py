@@ -20,7 +20,7 @@ from xdplb.operators import (
 )
 
 ONE, TWO, THREE = BACKENDS4
-CONFIG = config(service(check=Check(80)), service("api", backends=[ONE], check=Check(80)))
+CONFIG = config(service(checks=(Check(80),)), service("api", backends=[ONE], checks=(Check(80),)))
 
 
 def test_add_and_remove_are_remembered_as_differences() -> None:

@@ -85,7 +85,7 @@ def test_who_goes_down_again_starts_anew() -> None:
 
 
 def test_a_weight_that_was_0_is_no_recovery_and_a_service_without_it_has_none() -> None:
-    idle = service(backends=[BACKENDS4[0], Backend(TWO, BACKENDS4[1].address, 0)], check=None)
+    idle = service(backends=[BACKENDS4[0], Backend(TWO, BACKENDS4[1].address, 0)], checks=())
     hops = {b.address: hop(4) for b in BACKENDS4}
     before = desire(config(idle), Overrides(), {}, hops)
     after = desire(config(replace(idle, backends=tuple(BACKENDS4[:2]))), Overrides(), {}, hops)

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from xdplb.check_config import CheckTable, Scene, parse_checks, parse_needed
 from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import (
@@ -27,7 +28,6 @@ from xdplb.model import (
     Affinity,
     Backend,
     Balancer,
-    Check,
     Config,
     Forward,
     Guard,
@@ -38,6 +38,7 @@ from xdplb.model import (
     Rate,
     Service,
     Vip,
+    WhenAllDown,
 )
 from xdplb.values import (
     choice,
@@ -71,17 +72,6 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     max_flows: int = 1 << 17
 
 
-class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
-    """`check` of a service."""
-
-    kind: str = "tcp"
-    port: int | None = None
-    interval_s: float = 2.0
-    timeout_s: float = 1.0
-    rise: int = 2
-    fall: int = 3
-
-
 class BackendTable(msgspec.Struct, forbid_unknown_fields=True):
     """One of a service's `backends`."""
 
@@ -111,7 +101,12 @@ class ServiceTable(msgspec.Struct, forbid_unknown_fields=True):
     vips: list[str]
     protocol: str = "tcp"
     backends: list[BackendTable] = msgspec.field(default_factory=list)
-    check: CheckTable | None = None
+    check: CheckTable | list[CheckTable] | None = None
+    checks_needed: str | int = "all"
+    panic_percent: float = 0.0
+    when_all_down: str | None = None
+    fallback: str | None = None
+    passive: bool = False
     ring_size: int | None = None
     forward: str = "ipip"
     gue_port: int = GUE_PORT
@@ -242,6 +237,7 @@ def _config(file: File) -> Config:
     unique("service", "name", (s.name for s in services))
     _apart(services)
     _few_ranges(services)
+    _fallbacks(services)
     networks = {vip.network for service in services for vip in service.vips}
     lengths = {(network.version, network.prefixlen) for network in networks}
     for service in services:
@@ -362,6 +358,8 @@ def _service(table: ServiceTable) -> Service:
     if forward is Forward.LOCAL and (backends or table.check):
         name = "backends" if backends else "check"
         raise ConfigError(f"{key}.{name}", 'a service with forward = "local" has none', f"remove {name}")
+    checks = () if forward is Forward.LOCAL else parse_checks(f"{key}.check", table.check, Scene(vips, forward))
+    needed = parse_needed(f"{key}.checks_needed", table.checks_needed, checks)
     if table.ring_size is not None:
         within(f"{key}.ring_size", table.ring_size, max(1, len(backends)), MAX_RING)
         if table.ring_size & (table.ring_size - 1):
@@ -371,7 +369,7 @@ def _service(table: ServiceTable) -> Service:
         table.name,
         vips,
         backends,
-        None if forward is Forward.LOCAL else _check(f"{key}.check", table.check, vips),
+        checks,
         table.ring_size,
         forward,
         int(within(f"{key}.gue_port", table.gue_port, 1, 65535)),
@@ -382,8 +380,38 @@ def _service(table: ServiceTable) -> Service:
         within(f"{key}.learn_window_s", table.learn_window_s, 0, 3600),
         within(f"{key}.idle_timeout_s", _idle_timeout_s(table, protocol), 60, 7200),
         within(f"{key}.slow_start_s", table.slow_start_s, 0, 3600),
+        needed,
+        within(f"{key}.panic_percent", table.panic_percent, 0, 100),
+        _when_all_down(key, table),
+        table.fallback,
+        table.passive,
         _second_chance(f"{key}.second_chance", table.second_chance, forward, protocol),
     )
+
+
+def _when_all_down(key: str, table: ServiceTable) -> WhenAllDown:
+    """A fallback says by itself what is meant."""
+    wanted = "drop" if table.fallback is None else "fallback"
+    policy = choice(WhenAllDown, f"{key}.when_all_down", table.when_all_down or wanted)
+    if policy is WhenAllDown.FALLBACK and table.fallback is None:
+        raise ConfigError(f"{key}.fallback", "missing", "name the service whose backends serve then")
+    if policy is not WhenAllDown.FALLBACK and table.fallback is not None:
+        raise ConfigError(f"{key}.fallback", f'means nothing with when_all_down = "{policy}"', "remove one of the two")
+    return policy
+
+
+def _fallbacks(services: Sequence[Service]) -> None:
+    """A fallback is another service, that does not fall back itself and has backends."""
+    known = {service.name: service for service in services}
+    for service in (s for s in services if s.fallback is not None):
+        key, other = f"service.{service.name}.fallback", known.get(service.fallback or "")
+        if other is None or other is service:
+            names = ", ".join(name for name in known if name != service.name) or "none yet: add one"
+            raise ConfigError(key, f"{service.fallback!r} is no other service", f"give one of: {names}")
+        if other.fallback is not None or other.forward is Forward.LOCAL or service.forward is Forward.LOCAL:
+            raise ConfigError(
+                key, f"{other.name!r} cannot serve for this one", "give a service with backends of its own"
+            )
 
 
 def _idle_timeout_s(table: ServiceTable, protocol: Protocol) -> float:
@@ -436,26 +464,3 @@ def _rate(key: str, per_s: float | None, burst: int | None) -> Rate | None:
 def _backend(key: str, table: BackendTable) -> Backend:
     name = table.name if table.name is not None else table.address
     return make_backend(f"{key}.{name}", table.address, table.name, table.weight)
-
-
-def _check(key: str, table: CheckTable | None, vips: Sequence[Vip]) -> Check | None:
-    """Without `check`, TCP services get a TCP check on the VIP's port and others none."""
-    if table is None:
-        if vips[0].protocol is not Protocol.TCP:
-            return None
-        table = CheckTable()
-    if table.kind == "none":
-        return None
-    if table.kind != "tcp":
-        raise ConfigError(f"{key}.kind", f"{table.kind!r} is not known", 'give "tcp" or "none"')
-    ports = {vip.port for vip in vips}
-    unclear = len(ports) > 1 or any(vip.last_port for vip in vips) or vips[0].protocol is not Protocol.TCP
-    if table.port is None and unclear:
-        raise ConfigError(f"{key}.port", "missing", "say which TCP port of the backends to probe")
-    port = table.port if table.port is not None else vips[0].port
-    within(f"{key}.port", port, 1, 65535)
-    within(f"{key}.interval_s", table.interval_s, 0.01, 3600)
-    within(f"{key}.timeout_s", table.timeout_s, 0.01, 600)
-    within(f"{key}.rise", table.rise, 1, 1000)
-    within(f"{key}.fall", table.fall, 1, 1000)
-    return Check(port, table.interval_s, table.timeout_s, table.rise, table.fall)

@@ -26,6 +26,7 @@ from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
+from xdplb.health.kinds import Kind
 from xdplb.health.watch import Watch
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Config
@@ -192,7 +193,12 @@ class Daemon:
     async def _prove(self, proof: Proof) -> None:
         """Run the self-test until it passes; then nobody has to confirm any more."""
         while self.forwarding.trial:
-            checks = [(s.check, b.address) for s, b in keys_of(self.config.services, self.kept.overrides) if s.check]
+            checks = [
+                (check, b.address)
+                for s, b in keys_of(self.config.services, self.kept.overrides)
+                for check in s.checks
+                if check.kind is Kind.TCP
+            ]
             if await proof.run(self.services, self.lists, checks):
                 with contextlib.suppress(DaemonError):  # too late: `run` ends with that
                     await self.confirm()
@@ -313,9 +319,9 @@ class Daemon:
     def _probed(self) -> dict[Key, str]:
         """Return where each backend is probed: what was found there says nothing of another place."""
         return {
-            (service.name, backend.name): f"{backend.address} {service.check.port}"
+            (service.name, backend.name): f"{backend.address} {service.checks[0].port}"
             for service, backend in keys_of(self.config.services, self.kept.overrides)
-            if service.check is not None
+            if service.checks
         }
 
     def _save(self) -> None:
@@ -348,9 +354,9 @@ class Daemon:
     def _follow(self, known: dict[Key, Health] | None = None) -> None:
         self.watch.follow(
             {
-                (service.name, backend.name): (service.check, backend.address)
+                (service.name, backend.name): (service.checks[0], backend.address)
                 for service, backend in keys_of(self.config.services, self.kept.overrides)
-                if service.check is not None
+                if service.checks
             },
             known,
         )

@@ -42,10 +42,16 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a check found. `up` None: nothing yet. `cause` is one phrase for people."""
+    """What the checks found. `up` None: nothing yet. `cause` is one phrase for people, `warning` what to mend.
+
+    `percent` and `drain` are an agent's on the backend: so much of its weight, no new flows.
+    """
 
     up: bool | None
     cause: str
+    warning: str = ""
+    percent: int | None = None
+    drain: bool = False
 
 
 Key = tuple[str, str]  # service name, backend name
@@ -291,7 +297,7 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
     health, hop, drain, share = facts
     number = hashing.identity("backend", service.name, backend.name, str(backend.address))
     seen = health or Health(None, "not probed yet")
-    if service.check is None:
+    if not service.checks:
         seen = Health(True, "no check configured")
     problem = hop if isinstance(hop, str) else _why_not(balancer, service, hop, backend)
     if isinstance(hop, str) or problem:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeAlias
 
+from xdplb.health.kinds import Ask, Initial, Kind, Through, Tls
+
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -54,6 +56,14 @@ class Action(StrEnum):
 
     DROP = "drop"
     COUNT = "count"
+
+
+class WhenAllDown(StrEnum):
+    """What happens with new flows when no backend of a service is up."""
+
+    DROP = "drop"
+    KEEP = "keep"  # all that can be reached get them, as though they were up
+    FALLBACK = "fallback"  # another service's backends get them
 
 
 class Mode(StrEnum):
@@ -109,13 +119,27 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How to find out whether a backend can serve: a TCP connection to `port` of its address."""
+    """How to find out whether a backend can serve: what to ask (`kind`, `ask`, `tls`), by which way, how often.
 
-    port: int
+    `port` 0: of a kind without ports. `vip`: through the tunnel to this one; None: to each of the service's.
+    `full_size`: through the tunnel, at least one packet is as long as clients' may be.
+    """
+
+    port: int = 0
     interval_s: float = 2.0
     timeout_s: float = 1.0
     rise: int = 2
     fall: int = 3
+    kind: Kind = Kind.TCP
+    through: Through = Through.DIRECT
+    vip: Vip | None = None
+    ask: Ask = None
+    tls: Tls | None = None
+    full_size: bool = False
+    fast_interval_s: float | None = None  # while a change is brewing; None: half of `interval_s`
+    initial: Initial = Initial.PROBE
+    hold_down_s: float = 10.0  # how long a backend that flaps has to pass before it comes up again; grows
+    hold_down_max_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +164,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """VIPs and the backends that serve them. `check` None means: every backend counts as up."""
+    """VIPs and the backends that serve them. Without checks, every backend counts as up."""
 
     name: str
     vips: tuple[Vip, ...]
     backends: tuple[Backend, ...]
-    check: Check | None = None
+    checks: tuple[Check, ...] = ()
     ring_size: int | None = None  # None: chosen from the number of backends
     forward: Forward = Forward.IPIP
     gue_port: int = GUE_PORT
@@ -156,6 +180,11 @@ class Service:
     learn_window_s: float = 120.0  # for so long after a change, a slot's older flows are learned; 0: nobody's are
     idle_timeout_s: float = 3600.0  # a remembered flow that is silent for so long is forgotten
     slow_start_s: float = 0.0  # for so long after its recovery, a backend's share of new flows grows
+    checks_needed: int = 0  # so many of the checks must pass; 0: all
+    panic_percent: float = 0.0  # with fewer backends up, checks are not believed: all that can be reached get flows
+    when_all_down: WhenAllDown = WhenAllDown.DROP
+    fallback: str | None = None  # the service whose backends serve when all are down
+    passive: bool = False  # evidence from traffic makes probes come at once
     second_chance: bool = False  # packets of changed slots carry another backend's address along (docs/backends.md)
 
 

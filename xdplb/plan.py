@@ -16,7 +16,7 @@ from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredBackend, DesiredService, Health, Hop, Key, Overrides, keys_of
 from xdplb.errors import KernelError
 from xdplb.leaving import FlowCounts
-from xdplb.model import Address, Config
+from xdplb.model import Address, Check, Config
 from xdplb.reconcile import NoRoom, needed, reconcile
 from xdplb.tables import Change, Tables, entries_written, slot_parts
 
@@ -38,22 +38,19 @@ def suppose(before: tuple[Config, Overrides], after: tuple[Config, Overrides], k
     """Return what is known of the backends afterwards; new ones are up and can be reached."""
     was, will = _places(*before), _places(*after)
     health, hops, supposed = dict(known.health), dict(known.hops), set()
-    for key, (address, port) in will.items():
+    for key, (address, checks) in will.items():
         if address not in hops:
             hops[address] = Hop(0, bytes(6), bytes(6), ip_address("0.0.0.0" if address.version == 4 else "::"))
             supposed.add(key)
-        if port is not None and was.get(key) != will[key]:
+        if checks and was.get(key) != will[key]:
             health[key] = Health(True, UNKNOWN)
             supposed.add(key)
     return Known(health, hops, frozenset(supposed))
 
 
-def _places(config: Config, overrides: Overrides) -> dict[Key, tuple[Address, int | None]]:
-    """Return where each backend is, and where it is probed."""
-    return {
-        (service.name, b.name): (b.address, service.check.port if service.check else None)
-        for service, b in keys_of(config.services, overrides)
-    }
+def _places(config: Config, overrides: Overrides) -> dict[Key, tuple[Address, tuple[Check, ...]]]:
+    """Return where each backend is, and how it is probed."""
+    return {(service.name, b.name): (b.address, service.checks) for service, b in keys_of(config.services, overrides)}
 
 
 def compare_settings(before: Config, after: Config) -> list[str]:

@@ -16,7 +16,7 @@ from xdplb.dataplane import loader, syscall
 from xdplb.desired import DesiredService
 from xdplb.forwarding import Forwarding
 from xdplb.guard import Lists
-from xdplb.health.probe import probe_tcp
+from xdplb.health.probe import Target, probe
 from xdplb.model import Address, Check
 from xdplb.net import Network, own_addresses
 from xdplb.selftest import CLIENTS, Case, forwarded, passed
@@ -70,7 +70,7 @@ class Proof:
         silent = self._answered - await self._network.ask(self._answered, ANSWER_S)
         if self._answered and not silent:
             return []
-        probes = [probe_tcp(address, check.port, check.timeout_s) for check, address in [*checks][:PROBES]]
+        probes = [probe(check, Target(address, check.port)) for check, address in [*checks][:PROBES]]
         if any(ended.passed for ended in await asyncio.gather(*probes)):
             return []
         if not self._answered:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 
@@ -11,12 +12,8 @@ from xdplb.errors import ConfigError
 from xdplb.model import (
     ALL_PORTS,
     MAX_WEIGHT,
-    Action,
     Address,
-    Affinity,
     Backend,
-    Forward,
-    Mode,
     Network,
     Protocol,
     Vip,
@@ -125,14 +122,15 @@ def within(key: str, value: float, least: float, most: float) -> float:
     return value
 
 
-_Choice = TypeVar("_Choice", Mode, Protocol, Forward, Affinity, Action)
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def choice(kind: Callable[[str], _Choice], key: str, text: str) -> _Choice:
+def choice(kind: type[_Choice], key: str, text: str) -> _Choice:
+    """Return the member of this name. Raises ConfigError."""
     try:
         return kind(text)
     except ValueError:
-        known = ", ".join(f'"{member}"' for member in kind)  # type: ignore[attr-defined]
+        known = ", ".join(f'"{member}"' for member in kind)
         raise ConfigError(key, f"{text!r} is not known", f"give one of {known}") from None
 
 

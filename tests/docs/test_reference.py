@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+from xdplb.check_config import CheckTable
 from xdplb.cli.main import cli
 from xdplb.config import (
     BackendTable,
     BalancerTable,
-    CheckTable,
     GuardTable,
     LimitsTable,
     ServiceTable,

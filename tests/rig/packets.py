@@ -56,14 +56,14 @@ def hop(version: int) -> Hop:
 def service(name: str = "web", backends: list[Backend] | None = None, **fields: Any) -> Service:
     """A TCP service on port 80 of both VIPs."""
     vips = fields.pop("vips", (Vip(ip_address(VIP4), 80), Vip(ip_address(VIP6), 80)))
-    fields.setdefault("check", Check(80))
+    fields.setdefault("checks", (Check(80),))
     return Service(name, vips, tuple(BACKENDS4 if backends is None else backends), **fields)
 
 
 def dns(backends: list[Backend] | None = None) -> Service:
     """A UDP service on port 53 of both VIPs."""
     vips = tuple(Vip(ip_address(vip), 53, Protocol.UDP) for vip in (VIP4, VIP6))
-    return Service("dns", vips, tuple(BACKENDS4 if backends is None else backends), Check(53))
+    return Service("dns", vips, tuple(BACKENDS4 if backends is None else backends), (Check(53),))
 
 
 def config(*services: Service) -> Config:

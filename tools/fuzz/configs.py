@@ -131,7 +131,7 @@ class _Maker:
             return None
         among = [forward for forward in self.forwards if forward is not Forward.LOCAL]
         forward = rng.choice(among * 3 + self.forwards)
-        service = Service(name, vips, (), Check(80), forward=forward, gue_port=rng.choice([6080, 1, 65535]))
+        service = Service(name, vips, (), (Check(80),), forward=forward, gue_port=rng.choice([6080, 1, 65535]))
         if forward is not Forward.LOCAL:
             count = rng.choice([1, 1, 2, 3, 5, 40])
             ring_size = rng.choice([None, 64, 64, 1024])

@@ -18,11 +18,22 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What an agent on the backend wants: so many percent of its weight, no new flows, or to be taken for down."""
+
+    percent: int | None = None
+    drain: bool = False
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeEnded:
-    """Event: one probe is over."""
+    """Event: one probe is over. `warning`: what should be mended although it passed."""
 
     passed: bool
     cause: str
+    warning: str = ""
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)

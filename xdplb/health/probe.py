@@ -1,35 +1,123 @@
-"""One try: can a TCP connection be made to this backend? Foreign errors become one phrase here."""
+"""One try: can this backend serve now? A module per kind asks; here every end of it becomes one phrase."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import importlib
 import os
-import socket
-import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from xdplb.health.check import ProbeEnded
-from xdplb.model import Address
+from xdplb.health.kinds import Kind
+from xdplb.model import Address, Check
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: no TIME_WAIT left behind on either side
+# Imported when the first probe of its kind begins: who does not use QUIC does not load it.
+MODULES = {
+    Kind.TCP: "tcp",
+    Kind.TLS: "tls",
+    Kind.HTTP: "http",
+    Kind.HTTPS: "http",
+    Kind.GRPC: "grpc",
+    Kind.UDP: "udp",
+    Kind.DNS: "dns",
+    Kind.ICMP: "icmp",
+    Kind.QUIC: "quic",
+    Kind.EXEC: "execute",
+    Kind.AGENT: "agent",
+}
 
 
-async def probe_tcp(address: Address, port: int, timeout_s: float) -> ProbeEnded:
-    """Connect and close; return whether it worked within the timeout, and what happened."""
-    loop = asyncio.get_running_loop()
-    target = f"tcp {address}:{port}" if address.version == 4 else f"tcp [{address}]:{port}"
-    began = loop.time()
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
-        connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await loop.sock_connect(connection, (str(address), port))
-        except TimeoutError:
-            return ProbeEnded(False, f"{target} did not answer within {timeout_s:g} s")
-        except OSError as error:
-            text = "refused" if error.errno == errno.ECONNREFUSED else os.strerror(error.errno or 0).lower()
-            return ProbeEnded(False, f"{target} {text}")
-    return ProbeEnded(True, f"{target} connected in {(loop.time() - began) * 1e3:.1f} ms")
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one probe goes: a backend's own address, or by its tunnel (`mark`) to a VIP.
+
+    `mark` is the socket's (SO_MARK), 0 for none: bpf/probe.c sends what has it to the backend that it names, as it
+    would a client's packet. `packet_bytes`: no packet may be longer, and with `full_size` in the check one is that
+    long; 0: as the route says. `backend` and `service` are names, for programs that ask.
+    """
+
+    address: Address
+    port: int
+    mark: int = 0
+    packet_bytes: int = 0
+    backend: str = ""
+    service: str = ""
+
+    def __str__(self) -> str:
+        host = str(self.address) if self.address.version == 4 else f"[{self.address}]"
+        return f"{host}:{self.port}" if self.port else str(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened in a probe: so many seconds after its begin, with bytes of payload sent and received."""
+
+    at_s: float
+    what: str
+    sent: int = 0
+    received: int = 0
+
+
+@dataclass(slots=True)
+class Steps:
+    """What happened so far, for `xdplb check --verbose`, and so that a timeout can say what was waited for."""
+
+    began: float = field(default_factory=time.monotonic)
+    steps: list[Step] = field(default_factory=list)
+    waiting_for: str = "an answer"
+
+    def note(self, what: str, sent: int = 0, received: int = 0) -> None:
+        """Something has happened."""
+        self.steps.append(Step(time.monotonic() - self.began, what, sent, received))
+
+    @property
+    def took_ms(self) -> float:
+        """Milliseconds since the begin."""
+        return (time.monotonic() - self.began) * 1e3
+
+
+class ProbeFailed(Exception):
+    """A probe found what should not be; its text is the cause, one phrase."""
+
+
+Asker: TypeAlias = Callable[[Check, Target, Steps], Awaitable[ProbeEnded]]
+
+
+async def probe(check: Check, target: Target, steps: Steps | None = None) -> ProbeEnded:
+    """Ask once. Whatever the other side does ends as a result; only a bug in ours raises."""
+    steps = steps if steps is not None else Steps()
+    where = f"{check.kind} {target}"
+    try:
+        async with asyncio.timeout(check.timeout_s):
+            ended = await _asker(check.kind)(check, target, steps)
+    except TimeoutError:
+        ended = ProbeEnded(False, f"{where}: {steps.waiting_for} did not come within {check.timeout_s:g} s")
+    except ProbeFailed as failure:
+        ended = ProbeEnded(False, f"{where}: {failure}")
+    except OSError as error:
+        ended = ProbeEnded(False, f"{where}: {phrase(error)}")
+    steps.note(ended.cause)
+    return ended
+
+
+def _asker(kind: Kind) -> Asker:
+    asker: Asker = importlib.import_module(f"xdplb.health.{MODULES[kind]}").ask
+    return asker
+
+
+_PHRASES = {
+    errno.ECONNREFUSED: "refused",
+    errno.EHOSTUNREACH: "no route to host: somebody on the way says so",
+    errno.ECONNRESET: "the connection was reset",
+    errno.EPIPE: "the connection was closed while we sent",
+    errno.EMFILE: "no file descriptor left here",
+}
+
+
+def phrase(error: OSError) -> str:
+    """Return what an operating system's error means here."""
+    return _PHRASES.get(error.errno or 0) or os.strerror(error.errno or 0).lower()

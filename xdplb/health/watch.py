@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from xdplb.desired import Health, Key
 from xdplb.health.check import Probe, ProbeEnded, Report, RiseFall, Start
-from xdplb.health.probe import probe_tcp
+from xdplb.health.probe import Target, probe
 from xdplb.model import Address, Check
 
 log = logging.getLogger("xdplb")
@@ -76,7 +76,7 @@ class Watch:
     async def _probe(self, effect: Probe, check: Check, address: Address) -> ProbeEnded:
         if effect.after_s:
             await asyncio.sleep(effect.after_s * random.uniform(1 - JITTER, 1 + JITTER))
-        return await probe_tcp(address, check.port, check.timeout_s)
+        return await probe(check, Target(address, check.port))
 
     def _note(self, key: Key, machine: RiseFall, ended: ProbeEnded) -> None:
         """Keep the latest cause for people, as long as it agrees with what is believed."""

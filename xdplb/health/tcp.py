@@ -1,0 +1,43 @@
+"""The `tcp` check: a connection, and if wanted something sent and something found in what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+
+from xdplb.health.check import ProbeEnded
+from xdplb.health.kinds import Talk
+from xdplb.health.probe import ProbeFailed, Steps, Target
+from xdplb.health.sockets import connect, open_socket
+from xdplb.model import Check
+
+MOST_BYTES = 65536  # of an answer that are looked at
+
+
+async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
+    """Connect, talk if the check says so, reset."""
+    with open_socket(target, socket.SOCK_STREAM) as opened:
+        await connect(opened, target, steps)
+        if isinstance(check.ask, Talk):
+            await _talk(opened, check.ask, steps)
+    return ProbeEnded(True, f"tcp {target}: {'answered' if check.ask else 'connected'} in {steps.took_ms:.1f} ms")
+
+
+async def _talk(opened: socket.socket, talk: Talk, steps: Steps) -> None:
+    loop = asyncio.get_running_loop()
+    if talk.send:
+        await loop.sock_sendall(opened, talk.send)
+        steps.note("sent", sent=len(talk.send))
+    if talk.expect is None:
+        return
+    steps.waiting_for = f"{talk.expect!r} in an answer"
+    wanted, found = re.compile(talk.expect.encode()), b""
+    while not wanted.search(found):
+        if len(found) >= MOST_BYTES:
+            raise ProbeFailed(f"{talk.expect!r} is not in the first {len(found)} bytes of the answer")
+        more = await loop.sock_recv(opened, 4096)
+        if not more:
+            raise ProbeFailed(f"{talk.expect!r} is not in the answer of {len(found)} bytes: {found[:60]!r}")
+        steps.note("received", received=len(more))
+        found += more
