@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from xdplb import __version__, hashing, state
+from xdplb.checks import Checks
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
+from xdplb.desired import DesiredService, Key, Overrides, desire, keys_of, second_header
 from xdplb.errors import DaemonError, KernelError, RefusedError
+from xdplb.events import Events
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.kinds import Kind
-from xdplb.health.watch import Watch
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Config
 from xdplb.net import Network, read_nic, tx_errors
@@ -40,6 +41,7 @@ from xdplb.status import SlotCounts, count_slots, forwarded_document, services_d
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.trial import Trial, take_lock
+from xdplb.tunnel import Tunnel
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
@@ -91,10 +93,12 @@ class Daemon:
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
         self._wake, self._turn = asyncio.Event(), asyncio.Lock()
+        self._configured = {service.name: service for service in config.services}
         self.schedule = Schedule(config, self._wake.set)
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
-        self.watch = Watch(self._wake.set)
+        self.checks = Checks(self._wake.set, Tunnel(self.place))
+        self.events = Events()
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
@@ -210,9 +214,13 @@ class Daemon:
         """Find routes, neighbours and first probe results, for a bounded time."""
         await self.network.find({b.address for _, b in keys_of(self.config.services, self.kept.overrides)})
         await self.network.wait_resolved(FIRST_LOOK_S)
-        known, where = self.kept.health, self._probed()
-        self._follow({key: health for key, health in known.items() if self.kept.probed.get(key) == where.get(key)})
-        await self.watch.wait_first(FIRST_LOOK_S)
+        await self.checks.open(self.config.services)
+        services = desire(self.config, self.kept.overrides, {}, self.network.hops)
+        self.checks.put_ways(services, self._configured)
+        there = {(s.name, b.name): str(b.address) for s, b in keys_of(self.config.services, self.kept.overrides)}
+        known = {key: h for key, h in self.kept.health.items() if self.kept.places.get(key) == there.get(key)}
+        self.checks.follow(keys_of(self.config.services, self.kept.overrides), known, self.kept.checks)
+        await self.checks.watch.wait_first(FIRST_LOOK_S)
 
     def _warnings(self) -> list[str]:
         """Return what the operator should mend.
@@ -258,9 +266,9 @@ class Daemon:
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
-        await self.watch.close()
         if self._loaded:
             self._save()
+        await self.checks.close()
         if self.forwarding.trial:
             return f"unconfirmed: {await self.forwarding.trial.close()}"
         return "what is attached goes on forwarding (`xdplb detach` ends it)"
@@ -288,10 +296,12 @@ class Daemon:
             self._gone = True
             self._follow()
         before, known = self.services, self.kept.health
-        self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        self.kept.health = {key: h for key, h in self.checks.health.items() if h.up is not None}
+        self.services, ramped = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
-        _log_news(before, self.services)
+        self.checks.put_ways(self.services, self._configured)
+        for event in self.events.follow(before, self.services):
+            log.info("%s", event)
         if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
             self._save()
         changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
@@ -316,17 +326,11 @@ class Daemon:
             self.kept.verdicts[reason] = self.kept.verdicts.get(reason, 0) + packets
         self._save()
 
-    def _probed(self) -> dict[Key, str]:
-        """Return where each backend is probed: what was found there says nothing of another place."""
-        return {
-            (service.name, backend.name): f"{backend.address} {service.checks[0].port}"
-            for service, backend in keys_of(self.config.services, self.kept.overrides)
-            if service.checks
-        }
-
     def _save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
-        self.kept.probed = self._probed()
+        backends = keys_of(self.config.services, self.kept.overrides)
+        self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
+        self.kept.checks = self.checks.watch.memories()
         try:
             state.save(self.name, self.kept)
             self._unsaved = ""
@@ -351,15 +355,8 @@ class Daemon:
             self._specs = made_of, spec
         return self._specs[1]
 
-    def _follow(self, known: dict[Key, Health] | None = None) -> None:
-        self.watch.follow(
-            {
-                (service.name, backend.name): (service.checks[0], backend.address)
-                for service, backend in keys_of(self.config.services, self.kept.overrides)
-                if service.checks
-            },
-            known,
-        )
+    def _follow(self) -> None:
+        self.checks.follow(keys_of(self.config.services, self.kept.overrides))
 
     # --- those that leave -----------------------------------------------------------------------------------
 
@@ -401,7 +398,7 @@ class Daemon:
 
     async def plan(self, config: Config, overrides: Overrides) -> dict[str, Any]:
         """Return what another configuration or other changes would do; nothing is changed. Raises KernelError."""
-        now, before = Known(self.watch.health, self.network.hops), (self.config, self.kept.overrides)
+        now, before = Known(self.checks.health, self.network.hops), (self.config, self.kept.overrides)
         known = suppose(before, (config, overrides), now)
         shares = self.schedule.ramps.shares(boot_time())
         after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)
@@ -428,10 +425,10 @@ class Daemon:
         if (before.added, before.removed) != (overrides.added, overrides.removed):
             await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
             self._gone = True
-            self._follow()
         written = self._written
         await self.reconcile()
-        waited = await self.watch.wait_first(PROBE_WAIT_S)
+        self._follow()  # now that their ways are known
+        waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             await self.reconcile()
         return self._written - written
@@ -493,7 +490,9 @@ class Daemon:
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "flows": self._flows_document(),
-            "services": services_document(self.services, traffic, self._count_slots(), self.sweeper.counts()),
+            "services": services_document(
+                self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
+            ),
         }
 
     def _flows_document(self) -> dict[str, Any]:
@@ -545,15 +544,3 @@ def _report(task: asyncio.Task[None]) -> None:
     """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
         log.critical("flows are not swept any more", exc_info=error)
-
-
-def _log_news(before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]) -> None:
-    """Say which backends changed their state, and why."""
-    same = {id(service) for service in before} & {id(service) for service in after}
-    was = {(s.name, b.backend.name): b.state for s in before if id(s) not in same for b in s.backends}
-    now = {(s.name, b.backend.name): b for s in after if id(s) not in same for b in s.backends}
-    for (service, name), backend in now.items():
-        if was.get((service, name)) is not backend.state:
-            log.info("%s/%s is %s: %s", service, name, backend.state, backend.reason)
-    for service, name in was.keys() - now.keys():
-        log.info("%s/%s is gone", service, name)

@@ -16,6 +16,8 @@ from typing import Any
 
 from xdplb.desired import Health, Key, Overrides, overrides_to_json
 from xdplb.errors import DaemonError
+from xdplb.health.check import Memory
+from xdplb.health.memory import memory_from_json, memory_to_json
 from xdplb.model import Backend
 from xdplb.tables import Traffic
 
@@ -28,9 +30,10 @@ class Kept:
 
     overrides: Overrides = field(default_factory=Overrides)
     health: dict[Key, Health] = field(default_factory=dict)
-    probed: dict[Key, str] = field(default_factory=dict)  # where `health` was found
+    places: dict[Key, str] = field(default_factory=dict)  # addresses of the backends that `health` is about
     traffic: dict[int, Traffic] = field(default_factory=dict)  # of tables that were replaced, by identity
     verdicts: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, Memory] = field(default_factory=dict)  # by fingerprint of what is probed
     ramps: dict[Key, float] = field(default_factory=dict)  # slow starts: when they began, in seconds since the boot
 
 
@@ -56,15 +59,16 @@ def save(name: str, kept: Kept) -> None:
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items()],
+        "health": [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
+        "checks": {name: memory_to_json(memory) for name, memory in kept.checks.items()},
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
     path = directory(name) / "state.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, json.dumps(raw, indent=1))
+        _replace(path, json.dumps(raw))
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 
@@ -119,9 +123,10 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
     return Kept(
         overrides,
         {(service, name): Health(up, cause) for service, name, up, cause, _ in raw["health"]},
-        {(service, name): where for service, name, _, _, where in raw["health"]},
+        {(service, name): place.partition(" ")[0] for service, name, _, _, place in raw["health"]},
         {identity: Traffic(**traffic) for identity, traffic in raw["traffic"]},
         dict(raw["verdicts"]),
+        {name: memory for name, kept in raw.get("checks", {}).items() if (memory := memory_from_json(kept))},
         _by_key(raw.get("ramps", [])),
     )
 

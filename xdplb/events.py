@@ -1,0 +1,78 @@
+"""What happened to backends, as a numbered stream: the last ones are kept, and whoever follows gets the next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xdplb.desired import DesiredService
+
+KEPT = 1000  # who asks later than this has missed some, and sees it by the numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One backend's state became another, and why. `was` or `state` None: it was added, or is gone."""
+
+    number: int
+    at: float  # seconds since 1970
+    service: str
+    backend: str
+    was: str | None
+    state: str | None
+    cause: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.state is None:
+            return f"{self.service}/{self.backend} is gone"
+        return f"{self.service}/{self.backend} is {self.state}: {self.cause}"
+
+
+class Events:
+    """The stream of one daemon."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._last = 0
+        self._news = asyncio.Event()
+
+    def follow(self, before: Sequence[DesiredService], after: Sequence[DesiredService]) -> list[Event]:
+        """Take up what became of the backends; return what is new in it."""
+        same = {id(service) for service in before} & {id(service) for service in after}
+        was = {(s.name, b.backend.name): b for s in before if id(s) not in same for b in s.backends}
+        now = {(s.name, b.backend.name): b for s in after if id(s) not in same for b in s.backends}
+        found = []
+        for key, backend in now.items():
+            old = was.get(key)
+            if old is None or old.state is not backend.state:
+                found.append(self._add(*key, str(old.state) if old else None, str(backend.state), backend.reason))
+        for key in was.keys() - now.keys():
+            found.append(self._add(*key, str(was[key].state), None, "removed"))
+        if found:
+            self._news.set()
+            self._news = asyncio.Event()
+        return found
+
+    def _add(self, service: str, backend: str, was: str | None, state: str | None, cause: str) -> Event:
+        self._last += 1
+        event = Event(self._last, time.time(), service, backend, was, state, cause)
+        self._kept.append(event)
+        return event
+
+    def after(self, number: int) -> list[Event]:
+        """Return those kept that came after this number; all of them when it is from another daemon's life."""
+        if number > self._last:
+            number = 0
+        return [event for event in self._kept if event.number > number]
+
+    async def wait(self) -> None:
+        """Return when there is something new."""
+        await self._news.wait()
