@@ -1,8 +1,8 @@
 """Time ten thousand checks, as the daemon runs them: `python -m tools.bench_checks [--backends N] [--interval S]`.
 
-Needs root: the backends are one host with ten thousand addresses in a network namespace of its own, at the other end of a
-wire, and its work is kept on another CPU, as that of real backends is. Printed are the CPU that the checks take (of one
-core), memory, and by how much probes begin late.
+Needs root: the backends are one host with ten thousand addresses in a network namespace of its own, at the other end of
+a wire, and its work is kept on another CPU, as that of real backends is. Printed are the CPU that the checks take (of
+one core), memory, and by how much probes begin late.
 """
 
 from __future__ import annotations

@@ -54,8 +54,7 @@ class Events:
             old = was.get(key)
             if old is None or old.state is not backend.state:
                 found.append(self._add(*key, str(old.state) if old else None, str(backend.state), backend.reason))
-        for key in was.keys() - now.keys():
-            found.append(self._add(*key, str(was[key].state), None, "removed"))
+        found += [self._add(*key, str(was[key].state), None, "removed") for key in was.keys() - now.keys()]
         if found:
             self._news.set()
             self._news = asyncio.Event()

@@ -121,15 +121,19 @@ def test_who_is_called_off_does_not_end(listener: int) -> None:
     asyncio.run(scene())
 
 
+def _start_many(connector: Connector[None], port: int) -> None:
+    for _ in range(8):
+        connector.start(Target(LOOPBACK, port), 1.0, None)
+
+
 def test_a_host_without_sockets_says_so_and_not_that_the_backend_is_down(listener: int) -> None:
     async def scene() -> None:
         connector: Connector[None] = Connector(lambda _whose, _end: None)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
         try:
-            with pytest.raises(OSError) as caught:
-                for _ in range(8):
-                    connector.start(Target(LOOPBACK, listener), 1.0, None)
+            with pytest.raises(OSError, match="Too many open files") as caught:
+                _start_many(connector, listener)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             connector.close()

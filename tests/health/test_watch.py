@@ -111,7 +111,7 @@ def test_services_that_ask_the_same_are_answered_by_one_probe(server: socket.soc
         once = replace(check(server), interval_s=100.0, ask=Talk(b"x"))
         watch.follow({KEY: wanted(once), OTHER: wanted(once)})
         await watch.wait_first(2)
-        assert watch.health[KEY].up and watch.health[OTHER].up
+        assert [watch.health[key].up for key in (KEY, OTHER)] == [True, True]
         watch.follow({OTHER: wanted(once)})  # the other one goes on with it
         assert watch.health == {OTHER: watch.health[OTHER]}
         await watch.close()

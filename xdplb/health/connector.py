@@ -4,8 +4,9 @@ A task with a timeout costs more than the connection itself. Here a try is a soc
 event loop watches as long as few are under way; when many are, it is looked at every few milliseconds instead, since
 being woken for each of them would cost more than all the rest.
 
-Without quick acknowledgements, the kernel waits with the handshake's last packet, and the reset comes first: so the server's
-program is not woken for each probe, and a packet is saved. A server whose queue of connections is full does not answer.
+Without quick acknowledgements, the kernel waits with the handshake's last packet, and the reset comes first: so the
+server's program is not woken for each probe, and a packet is saved. A server whose queue of connections is full does not
+answer.
 """
 
 from __future__ import annotations

@@ -261,7 +261,8 @@ class Watch:
 
     def _renew(self, runner: _Runner) -> None:
         """Make anew what is known of the backends that a subject belongs to."""
-        if any([self._combine(key) for key in runner.users if key in self._wants]):
+        changed = [self._combine(key) for key in runner.users if key in self._wants]
+        if any(changed):
             self._changed()
 
     def _combine(self, key: Key) -> bool:
