@@ -50,13 +50,9 @@ def test_a_file_of_an_older_version_is_read(directory: Path) -> None:
     state.save("main", KEPT)
     path = directory / "state.json"
     raw = json.loads(path.read_text())
-    del (
-        raw["ramps"],
-        raw["checks"],
-        raw["overrides"]["weights"],
-        raw["overrides"]["deadlines"],
-        raw["overrides"]["removing"],
-    )
+    del raw["ramps"], raw["checks"]
+    for name in ("weights", "deadlines", "removing"):
+        del raw["overrides"][name]
     path.write_text(json.dumps(raw))
 
     older = replace(KEPT.overrides, weights={}, deadlines={}, removing={})

@@ -104,9 +104,8 @@ async def _measure(service: Service, seconds: float) -> None:
     print(f"CPU             {(user + system) / took_s:10.1%}   of one core; {user / took_s:.1%} here, rest the kernel")
     print(f"CPU per probe   {(user + system) / len(late) * 1e6:10.1f} us")
     print(f"memory          {after.ru_maxrss / 1024:10.1f} MiB")
-    print(
-        f"late, ms        p50 {cuts[499] * 1e3:.1f}  p99 {cuts[989] * 1e3:.1f}  p99.9 {cuts[998] * 1e3:.1f}  most {late[-1] * 1e3:.1f}"
-    )
+    tail = "  ".join(f"p{n / 10:g} {cuts[n - 1] * 1e3:.1f}" for n in (500, 990, 999))
+    print(f"late, ms        {tail}  most {late[-1] * 1e3:.1f}")
 
 
 @click.command()
