@@ -5,8 +5,8 @@ event loop watches as long as few are under way; when many are, it is looked at 
 being woken for each of them would cost more than all the rest.
 
 Without quick acknowledgements, the kernel waits with the handshake's last packet, and the reset comes first: so the
-server's program is not woken for each probe, and a packet is saved. A server whose queue of connections is full does not
-answer.
+server's program is not woken for each probe, and a packet is saved. A server whose queue of connections is full does
+not answer.
 """
 
 from __future__ import annotations
