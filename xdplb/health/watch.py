@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from xdplb.desired import Health, Key
-from xdplb.health.check import Probe, ProbeEnded, Report, RiseFall, Start
+from xdplb.health.check import Memory, Probe, ProbeEnded, RiseFall, Start
+from xdplb.health.combine import combine
 from xdplb.health.probe import Target, probe
 from xdplb.model import Address, Check
 
@@ -60,28 +63,32 @@ class Watch:
         self._tasks.clear()
 
     async def _run(self, key: Key, check: Check, address: Address) -> None:
-        machine = RiseFall(check.interval_s, check.rise, check.fall)
+        machine = RiseFall(check)
         known = self.health.get(key)
-        effects = machine.handle(Start(known.up if known else None))
+        memory = Memory(known.up, known.cause, _now()) if known and known.up is not None else None
+        effects = machine.handle(Start(memory), _now())
         while True:
-            for effect in effects:
-                if isinstance(effect, Report):
-                    self.health[key] = Health(effect.up, effect.cause)
-                    self._changed()
-                elif isinstance(effect, Probe):
-                    ended = await self._probe(effect, check, address)
-            self._note(key, machine, ended)
-            effects = machine.handle(ended)
+            self._note(key, machine)
+            (wait,) = (effect for effect in effects if isinstance(effect, Probe))
+            ended = await self._probe(wait, check, address)
+            effects = machine.handle(ended, _now())
 
     async def _probe(self, effect: Probe, check: Check, address: Address) -> ProbeEnded:
         if effect.after_s:
             await asyncio.sleep(effect.after_s * random.uniform(1 - JITTER, 1 + JITTER))
         return await probe(check, Target(address, check.port))
 
-    def _note(self, key: Key, machine: RiseFall, ended: ProbeEnded) -> None:
-        """Keep the latest cause for people, as long as it agrees with what is believed."""
-        if ended.passed == machine.up:
-            self.health[key] = Health(machine.up, ended.cause)
+    def _note(self, key: Key, machine: RiseFall) -> None:
+        """Keep what is believed, and tell when it is something else than before."""
+        before, found = self.health.get(key), combine([[machine.result]])
+        if found.up is not None and found != before:
+            self.health[key] = found
+            if before is None or replace(before, cause="", warning="") != replace(found, cause="", warning=""):
+                self._changed()
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _report(task: asyncio.Task[None]) -> None:
