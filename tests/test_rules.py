@@ -17,7 +17,7 @@ PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
     ["features", "prefixes", "values", "carry", "sweep", "transitions", "links", "selftest"],
     ["operators", "slow_start", "leaving", "plan", "admin/orders"],
-    ["health/kinds", "health/subjects", "check_config"],
+    ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -37,7 +37,7 @@ DOORS = {
 LEVELS = [
     {"__init__", "errors", "model", "contract", "health/kinds"},
     {"hashing", "ring", "tables", "prefixes", "values", "links"},
-    {"check_config", "config", "desired", "health/check", "health/subjects", "selftest"},
+    {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving"},
     {"forwarding", "decap", "plan", "schedule"},
