@@ -217,7 +217,7 @@ def _fill_rings(
         if known and known.extent == new == was and known.index_of == index_of:
             todo = sorted(unsettled.union(_differences(known.places, places)))
         entries = {}
-        before = actual.slots[was.offset : was.offset + was.size] if len(todo) > was.size // 4 else None
+        before = _words(actual, was) if len(todo) > was.size // 4 or was.offset + was.size > len(actual.slots) else None
         for slot in todo:
             # Slots are picked by a hash's upper bits: a slot of a ring twice as large is half of one of the old.
             old_slot = slot * was.size // new.size
@@ -234,6 +234,12 @@ def _fill_rings(
             changes.append(PutSlots(service.identity, entries))
         memo[service.identity] = RingMemo(service, new, index_of, places, unsettled)
     return changes, extents
+
+
+def _words(actual: Tables, extent: _Extent) -> Sequence[int]:
+    """Return a ring's slots; the tables may be those of before a growth, and smaller: what is not there is empty."""
+    found = actual.slots[extent.offset : extent.offset + extent.size]
+    return found if len(found) == extent.size else [*found, *[NO_BACKEND] * (extent.size - len(found))]
 
 
 def _differences(a: array[int], b: array[int], step: int = 512) -> Iterator[int]:
