@@ -8,6 +8,7 @@ each stage, until the maps are written, and until the daemon rests.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -35,8 +36,10 @@ ROUNDS = 25
 STAGES: list[tuple[object, str, str]] = [
     (Upkeep, "look", "look"),
     (schedule.Schedule, "desire", "desire"),
-    (daemon, "_log_news", "news"),
+    (daemon, "_log_news", "log"),
     (Daemon, "_spec", "spec"),
+    (forwarding, "find_few_news", "news"),
+    (forwarding, "follow", "follow"),
     (forwarding, "reconcile", "reconcile"),
     (Kernel, "apply", "apply"),
     (Transitions, "note", "note"),
@@ -78,7 +81,7 @@ def configure(services: int, backends: int, name: str) -> Config:
                 f"web{s}",
                 (Vip(vip + s, 80),),
                 tuple(Backend(f"b{n}", first + s * backends + n) for n in range(backends)),
-                Check(80),
+                (Check(80),),
             )
             for s in range(services)
         ),
@@ -140,6 +143,7 @@ async def measure(services: int, backends: int, watch: Stopwatch) -> None:
 def main() -> None:
     """Measure every size, or the one that is asked for: SERVICES BACKENDS."""
     sizes = [(int(sys.argv[1]), int(sys.argv[2]))] if len(sys.argv) > 2 else SIZES
+    logging.disable(logging.WARNING)
     watch = Stopwatch()
     place = loader.Place(f"bench-change-{os.getpid()}")
     with Lab(f"change-{os.getpid()}", backends=0) as lab:
