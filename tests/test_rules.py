@@ -40,7 +40,7 @@ LEVELS = [
     {"check_config", "config", "desired", "health/check", "selftest"},
     {"slots"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
-    {"features", "guard", "trial", "operators", "slow_start", "leaving"},
+    {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule"},
     {"upkeep", "proof", "sweeper"},
     {"daemon", "tui"},

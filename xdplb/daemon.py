@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, find_changed, keys_of, second_header
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
@@ -35,6 +36,7 @@ from xdplb.operators import drop_backends
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
+from xdplb.saving import Saving
 from xdplb.schedule import Schedule, boot_time
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
@@ -44,6 +46,7 @@ from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
+SWITCH_S = 0.0005  # so long may a thread (a large ring, the state) keep checks from the processor; Python's own: 5 ms
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
@@ -85,6 +88,8 @@ class Daemon:
         self._written = 0  # map entries, since the start
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
+        self.saving = Saving(self.name, self._state, self._saved)
+        self._probed_of: Overrides | None = None  # whose backends `kept.probed` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._gone = False  # a backend that was removed may still be looked for
@@ -234,6 +239,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
+        sys.setswitchinterval(SWITCH_S)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
@@ -244,6 +250,7 @@ class Daemon:
                     self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
+                self.services = self.schedule.freshen(self.watch.health)
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
@@ -287,14 +294,16 @@ class Daemon:
             self._save()
             self._gone = True
             self._follow()
-        before, known = self.services, self.kept.health
-        self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        before, self.kept.health = self.services, self.watch.health
+        self.services, found = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
-        _log_news(before, self.services)
-        if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
-            self._save()
-        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        try:
+            changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        finally:  # nobody waits for these, the packets least of all
+            _log_news(before, self.services)
+            self.services = self.schedule.freshen(self.watch.health)
+            if found:
+                self.saving.soon()
         if changes:
             self._slots = None
         self.flows_counted()  # where nothing is learned, nobody will be counted
@@ -326,14 +335,22 @@ class Daemon:
 
     def _save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
-        self.kept.probed = self._probed()
         try:
-            state.save(self.name, self.kept)
-            self._unsaved = ""
+            self.saving.now()
+            self._saved(None)
         except DaemonError as error:
-            if not self._unsaved:
-                log.error("%s", error)
-            self._unsaved = str(error)
+            self._saved(error)
+
+    def _saved(self, error: DaemonError | None) -> None:
+        if error and not self._unsaved:
+            log.error("%s", error)
+        self._unsaved = str(error) if error else ""
+
+    def _state(self) -> state.Kept:
+        """Return what has to be kept now."""
+        if self._probed_of is not self.kept.overrides:
+            self.kept.probed, self._probed_of = self._probed(), self.kept.overrides
+        return self.kept
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
@@ -421,7 +438,7 @@ class Daemon:
         """
         before, self.kept.overrides = self.kept.overrides, overrides
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise
@@ -450,7 +467,7 @@ class Daemon:
         after.prefixes |= changes
         self.kept.overrides = after
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise
@@ -549,11 +566,8 @@ def _report(task: asyncio.Task[None]) -> None:
 
 def _log_news(before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]) -> None:
     """Say which backends changed their state, and why."""
-    same = {id(service) for service in before} & {id(service) for service in after}
-    was = {(s.name, b.backend.name): b.state for s in before if id(s) not in same for b in s.backends}
-    now = {(s.name, b.backend.name): b for s in after if id(s) not in same for b in s.backends}
-    for (service, name), backend in now.items():
-        if was.get((service, name)) is not backend.state:
-            log.info("%s/%s is %s: %s", service, name, backend.state, backend.reason)
-    for service, name in was.keys() - now.keys():
-        log.info("%s/%s is gone", service, name)
+    for service, was, has in find_changed(before, after):
+        if has and (was is None or was.state is not has.state):
+            log.info("%s/%s is %s: %s", service.name, has.backend.name, has.state, has.reason)
+        elif was and not has:
+            log.info("%s/%s is gone", service.name, was.backend.name)

@@ -20,6 +20,7 @@ from xdplb.model import Backend
 from xdplb.tables import Traffic
 
 DIRECTORY = Path("/var/lib/xdplb")
+PIECE = 100  # entries that are encoded in one call: some hundred microseconds
 
 
 @dataclass(slots=True)
@@ -53,18 +54,29 @@ def load(name: str) -> Kept:
 
 def save(name: str, kept: Kept) -> None:
     """Replace the file. Raises DaemonError, and then the old file stands."""
+    write(name, encode(kept))
+
+
+def encode(kept: Kept) -> str:
+    """Return the content of the file. A long list comes in pieces: one call for all of it would let no thread run."""
+    health = [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items() if h.up is not None]
+    pieces = (json.dumps(health[at : at + PIECE])[1:-1] for at in range(0, len(health), PIECE))
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
+    return f'{json.dumps(raw)[:-1]}, "health": [{", ".join(pieces)}]}}'
+
+
+def write(name: str, text: str) -> None:
+    """Replace the file by this content. Raises DaemonError, and then the old file stands."""
     path = directory(name) / "state.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, json.dumps(raw, indent=1))
+        _replace(path, text)
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 
