@@ -121,6 +121,8 @@ async def change(running: Daemon, watch: Stopwatch, key: tuple[str, str], up: bo
     while running.last is before or running._turn.locked():
         await asyncio.sleep(0)
     ended = time.perf_counter()
+    while not running.saving.idle:
+        await asyncio.sleep(0.001)
     if not watch.written:
         raise SystemExit(f"{key} is {up=} and nothing was written: {running.last}")
     times = {stage: took * 1e3 for stage, took in watch.took.items()}

@@ -6,10 +6,9 @@ Pure: the same inputs give the same desired state, in any order of events.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import cycle, islice
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -263,8 +262,9 @@ class _Made:
     desired: DesiredService | None = None
 
 
-_WORDS = {"cause", "warning"}  # of a health: for people only
-_WEIGHTY = [attrgetter(item.name) for item in fields(Health) if item.name not in _WORDS]
+def weigh(healths: Iterable[Health]) -> list[list[Any]]:
+    """Return what matters of each, in columns; the rest is words for people. (Written out, since it is in haste.)"""
+    return [[h.up for h in healths], [h.percent for h in healths], [h.drain for h in healths]]
 
 
 class Memo:
@@ -276,7 +276,7 @@ class Memo:
         self._made: list[_Made] = []
         self._places: dict[Key, tuple[int, int]] = {}  # numbers of service and backend
         self._at: dict[Address, list[Key]] = {}
-        self._health, self._hops = Seen[Key, Health](*_WEIGHTY), Seen[Address, Hop | str]()
+        self._health, self._hops = Seen[Key, Health](weigh), Seen[Address, Hop | str](lambda hops: [hops])
         self._shares: Mapping[Key, float] = NO_SHARES
         self._turns: Iterator[tuple[int, int]] = iter(())  # where to look next for other words
         self.found: Collection[Key] = ()  # of whom checks have found something else since the last time
@@ -287,7 +287,7 @@ class Memo:
         return tuple(made.desired for made in self._made if made.desired)
 
     def find_news(self, config: Config, inputs: Inputs) -> Iterator[tuple[int, dict[int, _Facts]]]:
-        """Yield each service that may have to be another one now, and what is known of which backends; all by number."""
+        """Yield each service that may have to be another one now, and what is known of which backends; by number."""
         for number, positions in self._find_places(config, inputs).items():
             service = self._made[number].service
             yield number, {n: inputs.facts(service, service.backends[n]) for n in positions}
@@ -343,7 +343,7 @@ class Memo:
             service = self._made[number].service
             before, *rest = self._made[number].facts[position]
             now = health.get((service.name, service.backends[position].name))
-            if before is not now and before and now and all(part(before) == part(now) for part in _WEIGHTY):
+            if before is not now and before and now and weigh([before]) == weigh([now]):
                 found.setdefault(number, {})[position] = (now, *rest)  # type: ignore[assignment]
         for number, facts in found.items():
             self.make(number, facts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 from xdplb import hashing
 from xdplb.desired import DesiredBackend, DesiredService
@@ -104,6 +105,7 @@ def reconcile(
 
 # --- where only the states of backends changed --------------------------------------------------------------
 
+_all_but_words = attrgetter(*(item.name for item in fields(DesiredBackend) if item.name != "reason"))
 _SHAPE = [item.name for item in fields(DesiredService) if item.name != "backends"]
 News = dict[int, dict[int, DesiredBackend]]  # by a service's number, its backends that are others now, by theirs
 
@@ -122,16 +124,21 @@ def find_news(services: Sequence[DesiredService], memo: Memo) -> News | None:
             return None
         if len(before.backends) != len(now.backends):
             return None
-        changed = {n: now.backends[n] for n in differences(before.backends, now.backends)}
-        if any(not _is_same(before.backends[n], backend, memo) for n, backend in changed.items()):
+        changed = {
+            n: now.backends[n]
+            for n in differences(before.backends, now.backends)
+            if _all_but_words(before.backends[n]) != _all_but_words(now.backends[n])
+        }
+        if not all(_keeps_its_place(before.backends[n], backend, memo) for n, backend in changed.items()):
             return None
         if any(_mtu(before.backends[n]) != _mtu(b) for n, b in changed.items()) and before.mtu != now.mtu:
             return None
-        found[number] = changed
+        if changed:
+            found[number] = changed
     return found
 
 
-def _is_same(before: DesiredBackend, now: DesiredBackend, memo: Memo) -> bool:
+def _keeps_its_place(before: DesiredBackend, now: DesiredBackend, memo: Memo) -> bool:
     """Whether a backend keeps its name, weight and place in the tables."""
     placed = now.row is None or now.identity in memo.indexes
     weight = member(before).weight == member(now).weight

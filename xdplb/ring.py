@@ -105,7 +105,8 @@ class Ring:
 
     def prepare(self) -> None:
         """Have at hand what the next change will need, as far as it takes long to make."""
-        self._draw(0)
+        for turn in (0, 1):
+            self._draw(turn)
         if self._size > LARGE and self._alive and self._own is None:
             self._own = [array("I") for _ in self._members]
             for slot, owner in enumerate(self._base):

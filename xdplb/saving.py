@@ -40,8 +40,13 @@ class Saving:
     def soon(self) -> None:
         """Write as soon as the loop has nothing else to do; return at once."""
         self._due = True
-        if self._task is None or self._task.done():
+        if self.idle:
             self._task = asyncio.create_task(self._work())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being written or waits for it."""
+        return self._task is None or self._task.done()
 
     async def _work(self) -> None:
         while self._due:
