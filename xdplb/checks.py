@@ -33,6 +33,7 @@ class Checks:
         self.tunnel = tunnel
         self.watch = Watch(changed, self._aim)
         self._ways: dict[int, BackendRow] = {}  # by what tells a tunnel apart: see `_identity`
+        self._tunnelled = False
         self._placed: dict[int, DesiredService] = {}  # whose rows are in there, by the object's id
 
     @property
@@ -58,10 +59,14 @@ class Checks:
             if check.through is Through.TUNNEL
             for vip in service.vips
         ]
-        await self.tunnel.open(set(through))
+        self._tunnelled = bool(through)
+        if through:
+            await self.tunnel.open(set(through))
 
     def put_ways(self, services: Sequence[DesiredService], configured: Mapping[str, Service]) -> None:
         """Lead the tunnel to where the balancer would send packets of clients now."""
+        if not self._tunnelled:
+            return
         changed = {}
         for service in services:
             settings = configured[service.name]

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from xdplb.operators import drop_backends
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
+from xdplb.saving import Saving
 from xdplb.schedule import Schedule, boot_time
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
@@ -46,6 +48,7 @@ from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
+SWITCH_S = 0.0005  # so long may a thread (a large ring, the state) keep checks from the processor; Python's own: 5 ms
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
@@ -87,6 +90,8 @@ class Daemon:
         self._written = 0  # map entries, since the start
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
+        self.saving = Saving(self.name, self._state, self._saved)
+        self._placed_of: Overrides | None = None  # whose backends `kept.places` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._gone = False  # a backend that was removed may still be looked for
@@ -242,6 +247,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
+        sys.setswitchinterval(SWITCH_S)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
@@ -252,6 +258,7 @@ class Daemon:
                     self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
+                self.services = self.schedule.freshen(self.checks.health)
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
@@ -267,6 +274,7 @@ class Daemon:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
         if self._loaded:
+            self.checks.watch.remember_all()
             self._save()
         await self.checks.close()
         if self.forwarding.trial:
@@ -295,16 +303,18 @@ class Daemon:
             self._save()
             self._gone = True
             self._follow()
-        before, known = self.services, self.kept.health
-        self.kept.health = {key: h for key, h in self.checks.health.items() if h.up is not None}
-        self.services, ramped = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
+        before, self.kept.health = self.services, self.checks.health
+        self.services, found = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
-        self.checks.put_ways(self.services, self._configured)
-        for event in self.events.follow(before, self.services):
-            log.info("%s", event)
-        if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
-            self._save()
-        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        try:
+            changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        finally:  # nobody waits for these, the packets least of all
+            self.checks.put_ways(self.services, self._configured)
+            for event in self.events.follow(before, self.services):
+                log.info("%s", event)
+            self.services = self.schedule.freshen(self.checks.health)
+            if found:
+                self.saving.soon()
         if changes:
             self._slots = None
         self.flows_counted()  # where nothing is learned, nobody will be counted
@@ -328,16 +338,25 @@ class Daemon:
 
     def _save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
-        backends = keys_of(self.config.services, self.kept.overrides)
-        self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
-        self.kept.checks = self.checks.watch.memories()
         try:
-            state.save(self.name, self.kept)
-            self._unsaved = ""
+            self.saving.now()
+            self._saved(None)
         except DaemonError as error:
-            if not self._unsaved:
-                log.error("%s", error)
-            self._unsaved = str(error)
+            self._saved(error)
+
+    def _saved(self, error: DaemonError | None) -> None:
+        if error and not self._unsaved:
+            log.error("%s", error)
+        self._unsaved = str(error) if error else ""
+
+    def _state(self) -> state.Kept:
+        """Return what has to be kept now."""
+        if self._placed_of is not self.kept.overrides:
+            self._placed_of = self.kept.overrides
+            backends = keys_of(self.config.services, self.kept.overrides)
+            self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
+        self.kept.checks = self.checks.watch.memories
+        return self.kept
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
@@ -418,7 +437,7 @@ class Daemon:
         """
         before, self.kept.overrides = self.kept.overrides, overrides
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise
@@ -447,7 +466,7 @@ class Daemon:
         after.prefixes |= changes
         self.kept.overrides = after
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise

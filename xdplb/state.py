@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +23,7 @@ from xdplb.model import Backend
 from xdplb.tables import Traffic
 
 DIRECTORY = Path("/var/lib/xdplb")
+PIECE = 100  # entries that are encoded in one call: some hundred microseconds
 
 
 @dataclass(slots=True)
@@ -56,19 +58,34 @@ def load(name: str) -> Kept:
 
 def save(name: str, kept: Kept) -> None:
     """Replace the file. Raises DaemonError, and then the old file stands."""
+    write(name, encode(kept))
+
+
+def encode(kept: Kept) -> str:
+    """Return the content of the file. A long list comes in pieces: one call for all of it would let no thread run."""
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
-        "checks": {name: memory_to_json(memory) for name, memory in kept.checks.items()},
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
+    health = [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items() if h.up is not None]
+    found = f'"health": [{", ".join(_pieces(health))}]'
+    memories = (f'"{name}": {json.dumps(memory_to_json(memory))}' for name, memory in kept.checks.items())
+    return f'{json.dumps(raw)[:-1]}, {found}, "checks": {{{", ".join(memories)}}}}}'
+
+
+def _pieces(entries: list[Any]) -> Iterator[str]:
+    return (json.dumps(entries[at : at + PIECE])[1:-1] for at in range(0, len(entries), PIECE))
+
+
+def write(name: str, text: str) -> None:
+    """Replace the file by this content. Raises DaemonError, and then the old file stands."""
     path = directory(name) / "state.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, json.dumps(raw))
+        _replace(path, text)
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 
