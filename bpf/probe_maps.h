@@ -10,8 +10,7 @@
 
 #define PROBE_MARK 1560281088 /* 0x5d000000 */
 #define PROBE_BALANCER_SHIFT 16
-#define PROBES                                                                                               \
-	65536 /* rows; as many as the lower bits of a mark can name, and no balancer has more backends */
+#define PROBES 65536 /* rows: what the lower bits of a mark can name; a balancer has fewer backends */
 
 /* What became of the packets that have a mark: each one is in `sent`, or has exactly one reason. */
 struct probed {

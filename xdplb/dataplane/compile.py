@@ -29,7 +29,8 @@ def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}}.
 
     It is an XDP program, or one of the `kind` that is named. With `tail`, another function of it, the map of that name
-    leads there, and is pinned at `tail_pin`. Maps with a pin in `pin_dir` are adopted, the others created and pinned there.
+    leads there, and is pinned at `tail_pin`. Maps with a pin in `pin_dir` are adopted, the others created and pinned
+    there.
     Raises ValueError when an adopted map has another shape than the program wants.
     """
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(BPF_DIR / "shim"))

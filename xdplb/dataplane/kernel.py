@@ -16,6 +16,7 @@ from typing import Any, overload
 
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import layout, syscall
+from xdplb.dataplane.counters import read_counters
 from xdplb.dataplane.loader import Pinned, Place, Request, obtain
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.rows import backend_leaf, read_backend
@@ -267,9 +268,7 @@ class Kernel:
         return self._named("spared")
 
     def _named(self, table: str) -> dict[str, int]:
-        words = self._per_cpu_words(table, 1)
-        names = [name for name, _ in self._leaf[table]._fields_]
-        return {name: sum(words[i :: len(names)]) for i, name in enumerate(names)}
+        return read_counters(self._fds[table], self._leaf[table])
 
     def _per_cpu_words(self, name: str, entries: int) -> memoryview:
         size = ctypes.sizeof(self._leaf[name]) * self._cpus

@@ -323,9 +323,7 @@ def possible_cpus() -> int:
 # --- programs -----------------------------------------------------------------------------------------------
 
 
-def _prog_load(
-    instructions: bytes, name: str, kind: str, frags: bool, log: ctypes.Array[ctypes.c_char] | None
-) -> int:
+def _prog_load(instructions: bytes, name: str, kind: str, frags: bool, log: ctypes.Array[ctypes.c_char] | None) -> int:
     code, text = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(_LICENSE)
     attr = _ProgLoad(PROGRAM_TYPES[kind], len(instructions) // 8)
     attr.insns, attr.license = ctypes.addressof(code), ctypes.addressof(text)
