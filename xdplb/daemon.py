@@ -31,7 +31,7 @@ from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.kinds import Kind
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
-from xdplb.model import Config
+from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends
 from xdplb.plan import Known, compare_settings, plan, suppose
@@ -43,7 +43,7 @@ from xdplb.status import SlotCounts, count_slots, forwarded_document, services_d
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.trial import Trial, take_lock
-from xdplb.tunnel import Tunnel
+from xdplb.tunnel import Settings, Tunnel
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
@@ -102,7 +102,7 @@ class Daemon:
         self.schedule = Schedule(config, self._wake.set)
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
-        self.checks = Checks(self._wake.set, Tunnel(self.place))
+        self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
         self.events = Events()
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
@@ -563,3 +563,9 @@ def _report(task: asyncio.Task[None]) -> None:
     """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
         log.critical("flows are not swept any more", exc_info=error)
+
+
+def _tunnel_settings(balancer: Balancer) -> Settings:
+    """Return what all outer headers have in common."""
+    bits = [s.max_prefixlen - s.prefixlen if s else 0 for s in (balancer.source4, balancer.source6)]
+    return Settings(balancer.dont_fragment, *bits)
