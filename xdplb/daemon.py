@@ -94,6 +94,7 @@ class Daemon:
         self._placed_of: Overrides | None = None  # whose backends `kept.places` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
+        self._news = 0  # of the network's, that checks know
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
@@ -219,6 +220,7 @@ class Daemon:
         """Find routes, neighbours and first probe results, for a bounded time."""
         await self.network.find({b.address for _, b in keys_of(self.config.services, self.kept.overrides)})
         await self.network.wait_resolved(FIRST_LOOK_S)
+        self._news = self.network.news
         await self.checks.open(self.config.services)
         services = desire(self.config, self.kept.overrides, {}, self.network.hops)
         self.checks.put_ways(services, self._configured)
@@ -232,7 +234,7 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings(), *self.checks.warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
@@ -259,6 +261,9 @@ class Daemon:
                 self.upkeep.look()
             if not self._wake.is_set():
                 self.services = self.schedule.freshen(self.checks.health)
+                if self.network.news != self._news:
+                    self._news = self.network.news
+                    await self.checks.look()
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}

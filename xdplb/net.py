@@ -218,6 +218,7 @@ class Network:
         self.hops: dict[Address, Hop | str] = {}
         self.tagged = False  # a way to some backend has a tag of its own
         self.links: dict[int, Nic] = {}  # by number
+        self.news = 0  # how often links, addresses or routes have changed
         self._removed: set[int] = set()  # numbers whose interfaces were removed since `links` was read
         self._sources = {4: source4, 6: source6}
         self._changed = changed
@@ -329,6 +330,7 @@ class Network:
             except OSError as error:  # the kernel had more events than room: look at everything anew
                 log.warning("netlink events were lost (%s)", error)
                 await self._read_neighbours()
+                self.news += 1
                 self._look_soon(routes=True)
 
     def _take_event(self, message: Any) -> None:
@@ -336,6 +338,7 @@ class Network:
         if kind == "RTM_DELLINK" and message["family"] == socket.AF_UNSPEC:  # a bridge's: only its port is gone
             self._removed.add(message["index"])
         if kind not in ("RTM_NEWNEIGH", "RTM_DELNEIGH"):
+            self.news += 1
             self._look_soon(routes=True)
         elif self._take_neighbour(message):
             following = (message["ifindex"], ip_address(message.get("dst")))
