@@ -18,8 +18,8 @@ def test_padding_is_at_least_as_long_as_what_is_missing_and_no_line_too_long(mis
 
 
 def test_padding_does_not_shrink_in_hpack() -> None:
-    packed = hpack.Encoder().encode([(name.lower(), value) for name, value in padding(1448)])
-    assert len(packed) >= 1448 - len(f"{PADDING}: \r\n")
+    values = [value for _, value in padding(9000)]
+    assert all(len(hpack.Encoder().encode([("x", value)])) >= len(value) for value in values)
 
 
 def test_a_body_is_searched_as_text_whatever_its_bytes() -> None:

@@ -20,7 +20,6 @@ class Certificate:
 
     names: tuple[str, ...]  # that it is for; without any, its subject's
     issuer: str
-    self_signed: bool
     begins: datetime
     ends: datetime
 
@@ -38,7 +37,6 @@ def read_certificate(der: bytes) -> Certificate:
     return Certificate(
         _alternative_names(found) or (_shown(found.subject),),
         _shown(found.issuer),
-        found.subject == found.issuer,
         found.not_valid_before_utc,
         found.not_valid_after_utc,
     )

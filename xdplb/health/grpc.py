@@ -31,6 +31,8 @@ _SERVICE, _PADDING = 1, 1000  # fields of our request; the second is nobody's, a
 _VARINT, _BYTES = 0, 2  # wire types
 _PREFIX = struct.Struct(">BI")  # of a message: compressed or not, its length
 
+Headers = dict[bytes, bytes]
+
 
 async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
     """Call, judge, reset."""
@@ -42,7 +44,7 @@ async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
         await talk.ask([*headers, *_headers(check.timeout_s)], f"called {PATH}", request(wanted.service, full))
         while not talk.over and len(talk.body) < MOST_BYTES:
             await talk.listen()
-    if wrong := fault(talk):
+    if wrong := fault(talk.head, talk.trailers, bytes(talk.body)):
         raise ProbeFailed(wrong)
     return ProbeEnded(True, f"grpc {target}: SERVING in {steps.took_ms:.1f} ms", connection.warning)
 
@@ -67,17 +69,17 @@ def request(service: str, full: int) -> bytes:
     return _PREFIX.pack(0, len(message)) + message
 
 
-def fault(talk: Exchange) -> str:
+def fault(head: Headers, trailers: Headers, body: bytes) -> str:
     """Return why an answer does not pass, "" if it does."""
-    kind = talk.head.get(b"content-type", b"").decode(errors="replace")
+    kind = head.get(b"content-type", b"").decode(errors="replace")
     if not kind.startswith("application/grpc"):
-        return f"the answer is not gRPC: status {talk.status}, content-type {kind!r}"
-    ended = {**talk.head, **talk.trailers}  # an answer without a message has it all in its head
+        return f"the answer is not gRPC: status {head[b':status'].decode()}, content-type {kind!r}"
+    ended = {**head, **trailers}  # an answer without a message has it all in its head
     code = ended.get(b"grpc-status", b"").decode(errors="replace")
     if code != "0":
         said = unquote(ended.get(b"grpc-message", b"").decode(errors="replace"))
         return f"grpc-status {_code_name(code)}" + (f": {said}" if said else "")
-    status = serving_status(bytes(talk.body))
+    status = serving_status(body)
     return "" if status == SERVING else _status_name(status)
 
 

@@ -8,6 +8,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from hpack import NeverIndexedHeaderTuple
 
 from xdplb.health.connection import Connection, SecureConnection
 from xdplb.health.kinds import Http
@@ -28,9 +29,11 @@ async def ask_http2(connection: Connection, wanted: Http, host: str, full: int) 
     """Ask for a page, with a request of at least `full` bytes. Raises OSError, ProbeFailed."""
     (_, authority), *others = headers_of(wanted, host)
     request = pseudo_headers(connection, wanted.method, wanted.path, authority)
-    for name, value in (*others, *padding(full)):
+    for name, value in others:
         if name.lower() not in _NOT_IN_HTTP2:
             request.append((name.lower().encode(), value.encode()))
+    # Else the second line of padding would be a byte long: the same as the first
+    request += [NeverIndexedHeaderTuple(name.lower().encode(), value.encode()) for name, value in padding(full)]
     talk = Exchange(connection)
     await talk.ask(request, f"sent {wanted.method} {wanted.path}")
     while not talk.over and not (talk.head and wanted.body is None) and len(talk.body) < MOST_BYTES:
@@ -57,7 +60,7 @@ class Exchange:
         self.trailers: dict[bytes, bytes] = {}
         self.body = bytearray()
         self.over = False
-        self._connection, self._heard = connection, b""
+        self._connection, self._heard = connection, False
         self._talk = h2.connection.H2Connection(_CONFIG)
         self._talk.local_settings = h2.settings.Settings(
             client=True, initial_values={h2.settings.SettingCodes.ENABLE_PUSH: 0}
@@ -84,11 +87,12 @@ class Exchange:
         data = await self._connection.receive()
         if not data:
             raise ProbeFailed(f"the server closed the connection before {self._connection.steps.waiting_for}")
-        self._heard = self._heard or data[:60]
+        if not self._heard:
+            self._heard = _is_http2(data)
         try:
             events = self._talk.receive_data(data)
         except h2.exceptions.ProtocolError as error:
-            raise ProbeFailed(self._not_http2(error)) from None
+            raise ProbeFailed(f"the answer is broken: {error}") from None
         for event in events:
             self._take(event)
         if not self.over and (answer := self._talk.data_to_send()):
@@ -111,10 +115,12 @@ class Exchange:
         elif isinstance(event, h2.events.ConnectionTerminated) and not self.over:
             raise ProbeFailed(f"the server is going away: {_name(event.error_code)}")
 
-    def _not_http2(self, error: Exception) -> str:
-        if self.head:
-            return f"the answer is broken: {error}"
-        return f"the answer is not HTTP/2: {self._heard!r}"
+
+def _is_http2(data: bytes) -> bool:
+    """Raises ProbeFailed when an answer that begins so is not HTTP/2: settings come first (RFC 9113, 3.4)."""
+    if data[3:4] not in (b"", b"\x04"):
+        raise ProbeFailed(f"the answer is not HTTP/2: {data[:60]!r}")
+    return True
 
 
 def _name(code: int | h2.errors.ErrorCodes | None) -> str:

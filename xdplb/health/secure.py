@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -70,7 +71,8 @@ def _make(verify: bool, named: bool, ca_file: str | None, changed: int, alpn: tu
 
 def meaning(error: ssl.SSLError) -> str:
     """Return what an error of TLS means, but for certificates that could not be verified."""
-    reason = error.reason or "it ended early"
+    text = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", str(error.args[-1]))
+    reason = error.reason or text.upper().replace(" ", "_")  # Python has no names for what is newer than itself
     return _REASONS.get(reason) or f"TLS failed: {reason.lower().replace('_', ' ')}"
 
 
