@@ -32,7 +32,7 @@ def check(text: str) -> Check:
             Kind.HTTP,
             Http(headers=(("A", "b"),), status=MOVED),
         ),
-        ('kind = "grpc", grpc_service = "a.B"', Kind.GRPC, Grpc("a.B")),
+        ('kind = "grpc", grpc_service = "a.B", host = "h"', Kind.GRPC, Grpc("a.B", "h")),
         ('kind = "tcp", send = "PING\\\\r\\\\n", expect = "PONG"', Kind.TCP, Talk(b"PING\r\n", "PONG")),
         ('kind = "udp", port = 53, send = "\\\\x00a"', Kind.UDP, Talk(b"\0a")),
         ('kind = "dns", port = 53, query = "example.org", query_type = "aaaa"', Kind.DNS, Dns("example.org", "AAAA")),

@@ -18,6 +18,7 @@ PURE = [
     ["features", "prefixes", "values", "carry", "sweep", "transitions", "links", "selftest", "traps"],
     ["differences", "slots", "operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
+    ["health/certificate", "health/request"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -29,6 +30,9 @@ DOORS = {
     "click": r"xdplb/cli/.*|tools/.*|tests/.*",
     "rich": r"xdplb/(cli|tui)/.*|tools/capture_top\.py|tests/.*",
     "aiohttp": r"xdplb/admin/server\.py",
+    "h11": r"xdplb/health/http\.py",
+    "h2": r"xdplb/health/http2\.py|tests/.*",
+    "ssl": r"xdplb/health/(secure|connection)\.py|tests/.*",
     "msgspec": r"xdplb/(check_)?config\.py|tools/.*",
     "scapy": r"tests/.*|tools/.*",
 }

@@ -212,7 +212,7 @@ def _ask(key: str, kind: Kind, table: CheckTable) -> Ask:
         case Kind.HTTP | Kind.HTTPS:
             return _http(key, table)
         case Kind.GRPC:
-            return Grpc(table.grpc_service or "")
+            return Grpc(table.grpc_service or "", _host(f"{key}.host", table.host))
         case Kind.TCP | Kind.UDP:
             return _talk(key, kind, table)
         case Kind.DNS:
@@ -239,10 +239,15 @@ def _http(key: str, table: CheckTable) -> Http:
     for name, value in headers:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
             raise ConfigError(f"{key}.headers.{name}", f"{value!r} cannot be sent", "give a name and value of HTTP")
-    if table.host is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", table.host):
-        raise ConfigError(f"{key}.host", f"{table.host!r} is no host", 'give one such as "www.example.org"')
     status = tuple(_status(f"{key}.status", text) for text in table.status) if table.status else Http().status
-    return Http(method, path, table.host, headers, status, _regex(f"{key}.body", table.body), bool(table.http2))
+    host, body = _host(f"{key}.host", table.host), _regex(f"{key}.body", table.body)
+    return Http(method, path, host, headers, status, body, bool(table.http2))
+
+
+def _host(key: str, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", text):
+        raise ConfigError(key, f"{text!r} is no host", 'give one such as "www.example.org"')
+    return text
 
 
 def _status(key: str, text: int | str) -> tuple[int, int]:
