@@ -93,7 +93,7 @@ def test_a_fallback_says_what_is_meant() -> None:
         ),
         (
             'check = { kind = "dns", port = 53, query = "a", query_type = "B" }',
-            "service.web.check.query_type: 'B' is not known; give one of A, AAAA",
+            "service.web.check.query_type: 'B' is not known; give one of A AAAA",
         ),
         (
             'check = { kind = "quic", port = 443, alpn = [""] }',

@@ -68,8 +68,7 @@ KEYS: dict[Kind, tuple[str, ...]] = {  # which keys a kind has, besides those th
     Kind.EXEC: ("port", "command", "user"),
     Kind.AGENT: ("port", "send"),
 }
-QUERY_TYPES = ("A", "AAAA", "CAA", "CNAME", "DNSKEY", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SOA", "SRV", "SVCB")
-QUERY_TYPES += ("TLSA", "TXT")  # of DNS
+DNS_TYPES = "A AAAA CAA CNAME DNSKEY DS HTTPS MX NAPTR NS PTR SOA SRV SVCB TLSA TXT"  # that a server has records of
 _DNS_NAME = re.compile(r"\.|(?=.{1,254}$)(?:[\x21-\x2d\x2f-\x5b\x5d-\x7e]{1,63}(?:\.|$))+")
 _ALWAYS = {"kind", "through", "vip", "interval_s", "fast_interval_s", "timeout_s", "rise", "fall", "initial"}
 _ALWAYS |= {"hold_down_s", "hold_down_max_s"}
@@ -289,8 +288,8 @@ def _dns(key: str, table: CheckTable) -> Dns:
     if not _DNS_NAME.fullmatch(table.query):
         raise ConfigError(f"{key}.query", f"{table.query!r} is no name", 'give one such as "example.org", or "."')
     kind = (table.query_type or "A").upper()
-    if kind not in QUERY_TYPES:
-        raise ConfigError(f"{key}.query_type", f"{kind!r} is not known", f"give one of {', '.join(QUERY_TYPES)}")
+    if kind not in DNS_TYPES.split():
+        raise ConfigError(f"{key}.query_type", f"{kind!r} is not known", f"give one of {DNS_TYPES}")
     return Dns(table.query, kind, _regex(f"{key}.expect", table.expect))
 
 

@@ -101,8 +101,8 @@ def _answer(question: _Question, question_id: bytes, found: bytes) -> dns.messag
         return f"cannot be read: {error}"
     if not answer.flags & dns.flags.QR:
         return "is a question"
-    errs = answer.rcode() != dns.rcode.NOERROR
-    if answer.question == question.rrsets or (errs and not answer.question):  # who errs may not have read it
+    brief = truncated or answer.rcode() != dns.rcode.NOERROR  # such may come without the question
+    if answer.question == question.rrsets or (brief and not answer.question):
         return answer
     return "answers another question"
 
