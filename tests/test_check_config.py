@@ -118,6 +118,10 @@ def test_a_fallback_says_what_is_meant() -> None:
             'check = { kind = "https", ca_file = "x.pem", server_name = "a" }',
             "service.web.check.ca_file: 'x.pem'",
         ),
+        (
+            'check = { kind = "tls", server_name = "bücher.example" }',
+            "service.web.check.server_name: 'bücher.example' is no name; give it as DNS has it",
+        ),
         ('check = { kind = "grpc", verify = true }', "service.web.check.verify: means nothing without TLS"),
         ('check = { send = "\\\\q" }', "service.web.check.send: '\\\\q' is not known"),
         ('check = { vip = "192.0.2.10" }', 'service.web.check.vip: means nothing without through = "tunnel"'),

@@ -200,6 +200,8 @@ def _tls(key: str, kind: Kind, table: CheckTable) -> Tls | None:
         raise ConfigError(f"{key}.ca_file", "means nothing with verify = false", "remove one of the two")
     if verify and table.server_name is None:
         raise ConfigError(f"{key}.server_name", "missing", "say which name must be on the certificate")
+    if table.server_name is not None and not re.fullmatch(r"[\x21-\x7e]{1,253}", table.server_name):
+        raise ConfigError(f"{key}.server_name", f"{table.server_name!r} is no name", "give it as DNS has it, in ASCII")
     if table.ca_file is not None:
         _absolute(f"{key}.ca_file", table.ca_file)
     days = table.expiry_days if table.expiry_days is not None else Tls().expiry_days

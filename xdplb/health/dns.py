@@ -117,7 +117,7 @@ async def _over_tcp(target: Target, question: _Question, steps: Steps) -> dns.me
             await loop.sock_sendall(opened, len(wire).to_bytes(2) + wire)
             steps.waiting_for = "an answer over TCP"
             found = await _receive(opened, int.from_bytes(await _receive(opened, 2)))
-    except OSError as error:
+    except ConnectionError as error:
         raise ProbeFailed(f"the answer is truncated, and over TCP: {phrase(error)}") from None
     steps.note("received over TCP", received=len(found))
     answer = _answer(question, question_id, found)

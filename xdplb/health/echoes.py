@@ -12,6 +12,7 @@ import array
 import asyncio
 import contextlib
 import ctypes
+import errno
 import secrets
 import socket
 import struct
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xdplb.health.datagrams import keep_whole
-from xdplb.health.probe import ProbeFailed, Target
+from xdplb.health.probe import Target
 from xdplb.health.sockets import open_socket
 
 HEADER = struct.Struct("!BBHHH")  # type, code, checksum, id, sequence (RFC 792, RFC 4443)
@@ -94,7 +95,7 @@ class Echoes:
     async def echo(self, target: Target, size: int) -> Told | None:
         """Send a message of `size` bytes of ICMP; return when its answer is here, or what was said instead.
 
-        Raises OSError, and ProbeFailed when 65536 others are under way.
+        Raises OSError, also when 65536 others are under way.
         """
         sequence = self._free_sequence()
         payload = secrets.token_bytes(TOKEN_BYTES) + bytes(max(size - HEADER.size - TOKEN_BYTES, 0))
@@ -112,7 +113,7 @@ class Echoes:
             self._next = (self._next + 1) % (1 << 16)
             if self._next not in self._waiting:
                 return self._next
-        raise ProbeFailed("65536 other echoes are under way")
+        raise OSError(errno.ENOBUFS, "65536 other echoes are under way")
 
     def _message(self, sequence: int, payload: bytes) -> bytes:
         """Return a request; the kernel fills in the checksum of ICMPv6 (RFC 3542, 3.1)."""
@@ -208,18 +209,10 @@ _in_use: dict[tuple[asyncio.AbstractEventLoop, int], Echoes] = {}
 
 @contextlib.contextmanager
 def shared(target: Target) -> Iterator[Echoes]:
-    """Give the socket of the target's family, which is open for as long as anybody uses it.
-
-    Raises OSError, and ProbeFailed when we may not have one.
-    """
+    """Give the socket of the target's family, which is open for as long as anybody uses it. Raises OSError."""
     key = (asyncio.get_running_loop(), target.address.version)
     if key not in _in_use:
-        try:
-            _in_use[key] = Echoes(target)
-        except PermissionError:
-            raise ProbeFailed(
-                "no raw socket is permitted: give CAP_NET_RAW and CAP_NET_ADMIN, or run as root"
-            ) from None
+        _in_use[key] = Echoes(target)
     echoes = _in_use[key]
     echoes.users += 1
     try:

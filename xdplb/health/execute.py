@@ -28,6 +28,7 @@ from xdplb.model import Check
 MOST_BYTES = 65536  # that a program may print
 _SHOWN = 200  # characters of its last line
 _GRACE_S = 0.5  # for SIGKILL to take effect; who hangs in the kernel takes longer
+_OWN_TROUBLE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}  # of this host: no word about the program
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -106,10 +107,9 @@ async def _running(asked: Exec, target: Target) -> AsyncIterator[_Running]:
     try:
         os.set_blocking(printed, False)
         try:
-            process = _start(asked, target, given)
+            process, pidfd = _start(asked, target, given)
         finally:
             os.close(given)
-        pidfd = os.pidfd_open(process.pid)
         try:
             yield _Running(process, pidfd, printed)
         finally:
@@ -118,14 +118,14 @@ async def _running(asked: Exec, target: Target) -> AsyncIterator[_Running]:
         os.close(printed)
 
 
-def _start(asked: Exec, target: Target, given: int) -> subprocess.Popen[bytes]:
-    """Start the program, which prints into `given`. Raises ProbeFailed."""
+def _start(asked: Exec, target: Target, given: int) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the program, printing into `given`; return it and its pidfd. Raises ProbeFailed, and OSError of ours."""
     try:
         user = pwd.getpwnam(asked.user)
     except KeyError:
         raise ProbeFailed(f"user {asked.user} is not known here") from None
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             asked.command,
             stdin=subprocess.DEVNULL,
             stdout=given,
@@ -139,7 +139,15 @@ def _start(asked: Exec, target: Target, given: int) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     except OSError as error:
+        if error.errno in _OWN_TROUBLE:
+            raise
         raise ProbeFailed(_refused(error, asked)) from None
+    try:
+        return process, os.pidfd_open(process.pid)
+    except OSError:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def _environment(target: Target) -> dict[str, str]:

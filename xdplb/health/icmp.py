@@ -56,7 +56,7 @@ async def _full_size(echoes: Echoes, target: Target, size: int, steps: Steps) ->
     except OSError as error:
         if error.errno != errno.EMSGSIZE:
             raise
-        raise ProbeFailed(f"{hole}: they are too long for the first link") from None
+        raise ProbeFailed(f"{hole}: too long for the first link") from None
 
 
 async def _echo(echoes: Echoes, target: Target, size: int, steps: Steps) -> None:
