@@ -61,13 +61,15 @@ KEYS: dict[Kind, tuple[str, ...]] = {  # which keys a kind has, besides those th
     Kind.HTTP: ("port", "full_size", *_HTTP_KEYS),
     Kind.HTTPS: ("port", "full_size", *_HTTP_KEYS, *_TLS_KEYS),
     Kind.GRPC: ("port", "full_size", "grpc_service", "host", "tls", *_TLS_KEYS),
-    Kind.UDP: ("port", "full_size", "send", "expect"),
+    Kind.UDP: ("port", "send", "expect"),
     Kind.DNS: ("port", "full_size", "query", "query_type", "expect"),
     Kind.ICMP: ("full_size",),
-    Kind.QUIC: ("port", "alpn", *_TLS_KEYS),
+    Kind.QUIC: ("port", "full_size", "alpn", *_TLS_KEYS),
     Kind.EXEC: ("port", "command", "user"),
     Kind.AGENT: ("port", "send"),
 }
+DNS_TYPES = "A AAAA CAA CNAME DNSKEY DS HTTPS MX NAPTR NS PTR SOA SRV SVCB TLSA TXT"  # that a server has records of
+_DNS_NAME = re.compile(r"\.|(?=.{1,254}$)(?:[\x21-\x2d\x2f-\x5b\x5d-\x7e]{1,63}(?:\.|$))+")
 _ALWAYS = {"kind", "through", "vip", "interval_s", "fast_interval_s", "timeout_s", "rise", "fall", "initial"}
 _ALWAYS |= {"hold_down_s", "hold_down_max_s"}
 ONLY_DIRECT = {Kind.EXEC, Kind.AGENT}  # these ask about a backend, not the VIP
@@ -201,6 +203,8 @@ def _tls(key: str, kind: Kind, table: CheckTable) -> Tls | None:
         raise ConfigError(f"{key}.ca_file", "means nothing with verify = false", "remove one of the two")
     if verify and table.server_name is None:
         raise ConfigError(f"{key}.server_name", "missing", "say which name must be on the certificate")
+    if table.server_name is not None and not re.fullmatch(r"[\x21-\x7e]{1,253}", table.server_name):
+        raise ConfigError(f"{key}.server_name", f"{table.server_name!r} is no name", "give it as DNS has it, in ASCII")
     if table.ca_file is not None:
         _absolute(f"{key}.ca_file", table.ca_file)
     days = table.expiry_days if table.expiry_days is not None else Tls().expiry_days
@@ -216,13 +220,11 @@ def _ask(key: str, kind: Kind, table: CheckTable) -> Ask:
         case Kind.TCP | Kind.UDP:
             return _talk(key, kind, table)
         case Kind.DNS:
-            if not table.query:
-                raise ConfigError(f"{key}.query", "missing", 'say which name to ask for, such as "example.org"')
-            return Dns(table.query, (table.query_type or "A").upper(), _regex(f"{key}.expect", table.expect))
+            return _dns(key, table)
         case Kind.EXEC:
             return _exec(key, table)
         case Kind.QUIC:
-            return Quic(tuple(table.alpn)) if table.alpn else Quic()
+            return _quic(key, table)
         case Kind.AGENT:
             return Talk(_bytes(f"{key}.send", table.send or ""))
     return None
@@ -290,10 +292,31 @@ def _regex(key: str, text: str | None) -> str | None:
     return text
 
 
+def _dns(key: str, table: CheckTable) -> Dns:
+    if not table.query:
+        raise ConfigError(f"{key}.query", "missing", 'say which name to ask for, such as "example.org"')
+    if not _DNS_NAME.fullmatch(table.query):
+        raise ConfigError(f"{key}.query", f"{table.query!r} is no name", 'give one such as "example.org", or "."')
+    kind = (table.query_type or "A").upper()
+    if kind not in DNS_TYPES.split():
+        raise ConfigError(f"{key}.query_type", f"{kind!r} is not known", f"give one of {DNS_TYPES}")
+    return Dns(table.query, kind, _regex(f"{key}.expect", table.expect))
+
+
+def _quic(key: str, table: CheckTable) -> Quic:
+    for name in table.alpn or ():
+        if not re.fullmatch(r"[\x21-\x7e]{1,255}", name):
+            raise ConfigError(f"{key}.alpn", f"{name!r} is no protocol", 'give names such as "h3"')
+    return Quic(tuple(table.alpn)) if table.alpn else Quic()
+
+
 def _exec(key: str, table: CheckTable) -> Exec:
     if not table.command:
         raise ConfigError(f"{key}.command", "missing", 'give a list, such as ["/usr/local/bin/check-web"]')
     _absolute(f"{key}.command", table.command[0])
+    for argument in table.command:
+        if "\0" in argument:
+            raise ConfigError(f"{key}.command", f"{argument!r} holds a zero byte", "remove it: no argument can")
     user = table.user or Exec(()).user
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", user):
         raise ConfigError(f"{key}.user", f"{user!r} is no user name", 'give one such as "nobody"')
