@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from tests.rig.traffic import holding, ip
 from tools.lab.net import VIP4, VIP6, Lab, address
 from xdplb import tunnel
+from xdplb.contract import BPF_DIR
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.probes import Settings
 from xdplb.tables import BackendRow
@@ -201,3 +203,11 @@ def test_what_is_in_probes_way_is_told(lab: Lab, place: loader.Place, command: s
         (said,) = play(lab, place).warnings
         assert words in said
     assert play(lab, place).warnings == []
+
+
+def test_every_counter_is_documented() -> None:
+    struct = re.search(r"struct probed \{(.*?)\};", (BPF_DIR / "probe_maps.h").read_text(), re.S)
+    assert struct
+    counters = re.findall(r"__u64 (\w+);", struct[1])
+    text = (BPF_DIR.parent / "docs/tunnel.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == counters

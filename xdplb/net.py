@@ -591,8 +591,9 @@ async def _make_clsact(ipr: Any, index: int, name: str) -> bool:
     there = [q.get("kind") async for q in await ipr.tc("dump") if (q["index"], q["parent"]) == (index, TC_H_CLSACT)]
     if "ingress" in there:  # it would take a filter for the way out, and run it on the way in
         raise KernelError(
-            f"{name} has an `ingress` qdisc, which has no place for the probes' filter; take clsact, which does the same "
-            f"and more: `tc qdisc del dev {name} ingress; tc qdisc add dev {name} clsact`, and then its filters again"
+            f"{name} has an `ingress` qdisc, which has no place for the probes' filter; take clsact, which does the "
+            f"same and more, and then add its filters again: `tc qdisc del dev {name} ingress; tc qdisc add dev {name} "
+            "clsact`"
         )
     if not there:
         await ipr.tc("add", "clsact", index)
