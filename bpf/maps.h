@@ -149,6 +149,8 @@ struct progress {
 	__u32 reserved;
 };
 
+#define PROGRESS_WORDS 4
+
 #define ACCOUNTS 8
 #define ACCOUNT_OF_PACKETS 1
 #define ACCOUNT_OF_CONNECTIONS 2

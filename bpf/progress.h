@@ -17,6 +17,8 @@
 #define ATTEMPT_BACKEND ((1 << ATTEMPT_MOMENT_SHIFT) - 1) /* backends beyond are not looked at */
 #define ATTEMPT_AGE ((1 << (ATTEMPT_NAME_SHIFT - ATTEMPT_MOMENT_SHIFT)) - 1)
 
+_Static_assert(sizeof(struct progress) == 4 * PROGRESS_WORDS, "Python reads it so");
+
 static __always_inline __u64 moment(void)
 {
 	__u32 zero = 0;

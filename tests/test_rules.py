@@ -17,7 +17,7 @@ PURE = [
     ["__init__", "errors", "model", "hashing", "config", "desired", "ring", "tables", "reconcile", "status"],
     ["features", "prefixes", "values", "carry", "sweep", "transitions", "links", "selftest"],
     ["operators", "slow_start", "leaving", "plan", "admin/orders"],
-    ["health/kinds", "check_config"],
+    ["health/kinds", "check_config", "health/passive"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -41,7 +41,7 @@ LEVELS = [
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving"},
     {"forwarding", "decap", "plan", "schedule"},
-    {"upkeep", "proof", "sweeper"},
+    {"upkeep", "proof", "sweeper", "passive"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},

@@ -52,7 +52,7 @@ class World:
             tuples = [Counts(*(number % 2**32 for number in counts)) for counts in self.counts]
             changed = {n: counts for n, counts in enumerate(tuples) if counts != self.told[n]}
             self.told = tuples
-            found += [(now, int(str(s.backend)), s.cause) for s in self.judge.judge(now, changed)]
+            found += [(now, s.backend, s.cause) for s in self.judge.judge(now, changed)]
         return found
 
     def _pass(self, until: float) -> None:

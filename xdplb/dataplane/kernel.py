@@ -48,7 +48,8 @@ from xdplb.tables import (
 _WAYS = {CONSTANTS[f"WAY_{way.name}"]: way for way in Way}
 _BITS = {MOVING: CONSTANTS["SLOT_MOVING"], MOVED: CONSTANTS["SLOT_MOVED"], SETTLED: 0}
 _SETTLED_BELOW = CONSTANTS["SLOT_MOVED"]
-_NO_PROGRESS = memoryview(bytes(16)).cast("I")  # struct progress
+_PROGRESS = CONSTANTS["PROGRESS_WORDS"]
+_NO_PROGRESS = memoryview(bytes(4 * _PROGRESS)).cast("I")
 _NUMBERS = {way: number for number, way in _WAYS.items()}
 
 
@@ -156,7 +157,7 @@ class Kernel:
             case PutBackend(index, row, fresh):
                 if fresh:
                     self._zero("traffic", index)
-                    self.progress[4 * index : 4 * index + 4] = _NO_PROGRESS
+                    self.progress[_PROGRESS * index : _PROGRESS * (index + 1)] = _NO_PROGRESS
                 self._backends[index] = self._backend_leaf(row)
                 self._identities[index] = row.identity
                 known.backends[index] = row

@@ -15,7 +15,7 @@ independence would have it: between 0 and 1, more when connections come in heaps
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class Counts(NamedTuple):
 class Suspicion(NamedTuple):
     """Against whom, and one phrase for people."""
 
-    backend: Hashable
+    backend: int  # identity
     cause: str
 
 
@@ -89,9 +89,9 @@ class _Service:
 
     def learn(self, now: float, attempts: int, progressed: int) -> None:
         """Take note of a run that ended well."""
-        ratio = self.past.ratio(1.0)
         left = self.past.fade(now)
         self.past.add(now, attempts, progressed)
+        ratio = self.past.ratio(1.0)
         independent = progressed + ratio * ratio * attempts
         strayed = min((progressed - ratio * attempts) ** 2, HEAP * independent)
         self.strayed = DOUBT + (self.strayed - DOUBT) * left + strayed
@@ -117,11 +117,11 @@ class Judge:
     """All backends that traffic is watched of. Whoever reads the counters calls `judge` with those that changed."""
 
     def __init__(self) -> None:
-        self._backends: dict[Hashable, _Backend] = {}
-        self._services: dict[Hashable, _Service] = {}
+        self._backends: dict[int, _Backend] = {}  # by identity
+        self._services: dict[str, _Service] = {}
         self._at: float | None = None  # the last reading
 
-    def follow(self, members: Mapping[Hashable, Hashable]) -> None:
+    def follow(self, members: Mapping[int, str]) -> None:
         """Watch exactly these backends, of these services; what is known of others is forgotten."""
         old, old_services = self._backends, self._services
         self._services = {name: old_services.get(name) or _Service() for name in members.values()}
@@ -134,13 +134,13 @@ class Judge:
             same = known is not None and known.service is service
             self._backends[backend] = known if known and same else _Backend(service)
 
-    def rebase(self, counts: Mapping[Hashable, Counts]) -> None:
+    def rebase(self, counts: Mapping[int, Counts]) -> None:
         """Go on from these numbers: they are of other tables, or nobody has looked meanwhile."""
         for name, backend in self._backends.items():
             backend.counts = counts.get(name, Counts())
             backend.begin(0.0, (0, 0))
 
-    def judge(self, now: float, changed: Mapping[Hashable, Counts]) -> list[Suspicion]:
+    def judge(self, now: float, changed: Mapping[int, Counts]) -> list[Suspicion]:
         """Take the backends' counters that are others than at the last reading; return whom to look at."""
         news = [(name, *self._news(name, counts)) for name, counts in changed.items() if name in self._backends]
         since, self._at = (now if self._at is None else self._at), now
@@ -153,7 +153,7 @@ class Judge:
         found = (self._weigh(now, since, *each) for each in news)
         return [suspicion for suspicion in found if suspicion]
 
-    def _news(self, name: Hashable, counts: Counts) -> tuple[_Backend, int, int, int]:
+    def _news(self, name: int, counts: Counts) -> tuple[_Backend, int, int, int]:
         """Return a backend with its attempts, progress and repeated SYNs since the last reading."""
         backend = self._backends[name]
         last, backend.counts = backend.counts, counts
@@ -165,7 +165,7 @@ class Judge:
         return backend, started + repeated, progressed, repeated
 
     def _weigh(
-        self, now: float, since: float, name: Hashable, backend: _Backend, attempts: int, progressed: int, repeated: int
+        self, now: float, since: float, name: int, backend: _Backend, attempts: int, progressed: int, repeated: int
     ) -> Suspicion | None:
         service = backend.service
         if backend.attempts and since - backend.began > RUN_S:
@@ -196,8 +196,7 @@ class Judge:
 
 def _expected(now: float, backend: _Backend) -> float:
     """Return how many of a run's attempts should have got on."""
-    service, past = backend.service, backend.past
-    past.fade(now)
+    service, past = backend.service, backend.past  # as the run began
     own = past.ratio(service.past.ratio(0.0)) * backend.attempts
     if service.members == 1:
         pace = past.progressed / max(past.known_s, 1e-3)
