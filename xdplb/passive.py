@@ -20,7 +20,8 @@ PROGRESS_WORDS = CONSTANTS["PROGRESS_WORDS"]
 SHARE = 0.2  # of a CPU at the most: looks become rarer when very many counters change
 IDLE_S = 1.0  # between two looks when no service wants any
 ROW = 4 * PROGRESS_WORDS  # bytes
-BLOCK = 256 * ROW
+PARTS = 16  # of a block
+BLOCK = PARTS * PARTS * ROW
 
 
 class Passive:
@@ -77,14 +78,17 @@ class Passive:
 
 def _changes(before: bytes, now: bytes) -> Iterator[tuple[int, Counts]]:
     """Yield the rows that differ, by their numbers."""
-    if before == now:
-        return
-    for at in range(0, len(now), BLOCK):
-        old, new = before[at : at + BLOCK], now[at : at + BLOCK]
-        if old == new:
-            continue
-        words = memoryview(new).cast("I")
-        for row in range(0, len(new), ROW):
-            if old[row : row + ROW] != new[row : row + ROW]:
-                first = row // 4
-                yield (at + row) // ROW, Counts(*words[first : first + 3])
+    if before != now:
+        for at in _differing(before, now, 0, len(now), BLOCK):
+            yield at // ROW, Counts(*memoryview(now[at : at + ROW]).cast("I")[:3])
+
+
+def _differing(before: bytes, now: bytes, first: int, last: int, step: int) -> Iterator[int]:
+    """Yield where rows that differ begin: blocks of them are compared, and the parts of those that differ."""
+    for at in range(first, last, step):
+        end = min(at + step, last)
+        if before[at:end] != now[at:end]:
+            if step == ROW:
+                yield at
+            else:
+                yield from _differing(before, now, at, end, step // PARTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ class Talk:
         self.counts = dict.fromkeys(members, Counts())
         self.judge.rebase(self.counts)
 
-    def read(self, news: dict[int, tuple[int, ...]], times: int = 1) -> list[int]:
+    def read(self, news: Mapping[int, tuple[int, ...]], times: int = 1) -> list[int]:
         found = []
         for _ in range(times):
             self.now += LOOK_S
@@ -42,7 +44,7 @@ DEAD = GOOD | {3: (10, 0)}
 
 def after_good_traffic(members: dict[int, str] = WEB) -> Talk:
     talk = Talk(members)
-    assert talk.read({backend: (10, 10) for backend in members}, times=100) == []
+    assert talk.read(dict.fromkeys(members, (10, 10)), times=100) == []
     return talk
 
 
@@ -92,7 +94,7 @@ def test_a_backend_is_suspected_once_in_a_second_and_less_and_less() -> None:
     whole = round(60 / LOOK_S)
     times = [n * LOOK_S for n in range(whole) if talk.read(DEAD)]
 
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= SPACING_S - LOOK_S / 2
+    assert min(b - a for a, b in pairwise(times)) >= SPACING_S - LOOK_S / 2
     assert 2 <= len(times) <= 4 * MEMORY_S
 
 
@@ -167,7 +169,7 @@ def test_a_server_that_is_killed_is_suspected_within_75_ms(backends: int, silent
         found = world.run(2.2)
         assert {backend for _, backend, _ in found} == {0}
         late.append(found[0][0] - world.first_failing[0])
-    assert 0 < min(late)
+    assert min(late) > 0
     assert max(late) < 0.075
 
 

@@ -120,7 +120,11 @@ class Xdp:
     def progress(self) -> dict[tuple[int, str], int]:
         """What was counted of SYNs, by backend's identity and what."""
         rows, words = self.kernel.tables().backends, self.kernel.progress.tolist()
-        counted = {(row.identity, name): words[CONSTANTS["PROGRESS_WORDS"] * n + at] for n, row in rows.items() for at, name in enumerate(COUNTS)}
+        counted = {
+            (row.identity, name): words[CONSTANTS["PROGRESS_WORDS"] * n + at]
+            for n, row in rows.items()
+            for at, name in enumerate(COUNTS)
+        }
         return {key: count for key, count in counted.items() if count}
 
     def attempts(self) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Does traffic speak against a backend? From what the program counts of SYNs and their first ACKs to suspicions. Pure, no clock.
+"""Does traffic speak against a backend? From counted SYNs and their first ACKs to suspicions. Pure, no clock.
 
 A backend is suspected when clients keep trying and none gets on, for so long that chance does not explain it. How much
 progress there should have been is told by the service's other backends over the same time, and by the backend's own
@@ -8,8 +8,8 @@ backend is compared with how much progress it made in the same time before.
 
 How little is too little depends on round trips. Where they are short against the time between two readings, a SYN and
 its ACK are counted together, and five SYNs without one are enough; where they are long, SYNs and ACKs of one reading
-belong to different connections, and come independently (Poisson): then the chance of no ACK where x are expected is e^-x.
-Which it is, is measured: `scatter` is how far progress strays from what it should be, as a share of what
+belong to different connections, and come independently (Poisson): then the chance of no ACK where x are expected is
+e^-x. Which it is, is measured: `scatter` is how far progress strays from what it should be, as a share of what
 independence would have it: between 0 and 1, more when connections come in heaps.
 """
 
