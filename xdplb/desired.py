@@ -175,6 +175,7 @@ class DesiredService:
     learn_window_s: float = 120.0
     idle_timeout_s: float = 3600.0
     second_chance: bool = False
+    passive: bool = False
 
     @property
     def mtu(self) -> int:
@@ -401,6 +402,7 @@ def _service(
         service.learn_window_s,
         service.idle_timeout_s,
         service.second_chance,
+        service.passive,
     )
 
 

@@ -28,7 +28,7 @@ from aioquic.tls import AlertDescription
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from xdplb.health.certificates import ends, warning
+from xdplb.health.certificate import day, ending, read_certificate
 from xdplb.health.check import ProbeEnded
 from xdplb.health.datagrams import MOST_BYTES, UDP_HEADER, open_datagrams, payload_bytes
 from xdplb.health.kinds import Quic, Tls
@@ -58,7 +58,7 @@ async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
         await handshake.complete(hint_after_s)
         spoken = handshake.alpn or "no protocol"
         cause = f"quic {target}: {spoken} in {steps.took_ms:.1f} ms"
-        return ProbeEnded(True, cause, _warning(connection, tls, target))
+        return ProbeEnded(True, cause, _warning(connection, tls))
 
 
 def _configuration(asked: Quic, tls: Tls, size: int, timeout_s: float) -> QuicConfiguration:
@@ -177,9 +177,9 @@ def _certificate_of(connection: QuicConnection) -> bytes | None:
     return certificate.public_bytes(Encoding.DER) if certificate else None
 
 
-def _warning(connection: QuicConnection, tls: Tls, target: Target) -> str:
+def _warning(connection: QuicConnection, tls: Tls) -> str:
     der = _certificate_of(connection)
-    return warning(tls.name or str(target), ends(der), datetime.now(UTC), tls.expiry_days) if der else ""
+    return ending(der, tls, datetime.now(UTC)) if der else ""
 
 
 def _why(closed: ConnectionTerminated, connection: QuicConnection, tls: Tls) -> str:
@@ -200,7 +200,7 @@ def _why(closed: ConnectionTerminated, connection: QuicConnection, tls: Tls) -> 
 def _unverified(reason: str, der: bytes, tls: Tls) -> str:
     """Return why a certificate is not good, in our words for what aioquic.tls.verify_certificate says."""
     if "no longer valid" in reason:
-        return f"the certificate of {tls.name} expired on {ends(der).date().isoformat()}"
+        return f"the certificate of {tls.name} expired on {day(read_certificate(der).ends)}"
     if "doesn't match" in reason:
         return f"the certificate is not for {tls.name}"
     return f"the certificate of {tls.name} is not good: {reason[:1].lower()}{reason[1:]}"
