@@ -33,6 +33,7 @@ class Settings:
     vips: tuple[Network, ...] = ()
     gue_port: int = GUE_PORT
     second_chance: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError: a second backend is named by a balancer, and is no VIP, so both must be known."""
@@ -80,6 +81,7 @@ def request_for(settings: Settings) -> loader.Request:
         "USE_SOURCES": int(bool(settings.sources)),
         "USE_VIPS": int(bool(settings.vips)),
         "USE_SECOND_CHANCE": int(settings.second_chance),
+        "USE_REPORT": int(settings.report),
         "GUE_PORT": settings.gue_port,
     }
     return loader.Request("decap.c", "decap", ("decap_maps.h",), {}, defines)
