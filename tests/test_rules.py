@@ -18,6 +18,7 @@ PURE = [
     ["features", "prefixes", "values", "carry", "sweep", "transitions", "links", "selftest"],
     ["operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/kinds", "check_config"],
+    ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -41,7 +42,7 @@ LEVELS = [
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving"},
     {"forwarding", "decap", "plan", "schedule"},
-    {"upkeep", "proof", "sweeper"},
+    {"upkeep", "proof", "sweeper", "reporter", "evidence"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},

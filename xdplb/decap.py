@@ -26,7 +26,8 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 class Settings:
     """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port.
 
-    `second_chance`: what has no socket here goes to the second backend that it names.
+    `second_chance`: what has no socket here goes to the second backend that it names. `report`: openings of connections
+    that no socket here answers are noted, for `xdplb.reporter`.
     """
 
     sources: tuple[Network, ...] = ()
