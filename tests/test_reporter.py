@@ -18,7 +18,8 @@ from tools.lab.net import Lab, address
 from tools.lab.stand import wait_for
 from xdplb import decap
 from xdplb.dataplane import loader
-from xdplb.health.evidence import PORT, Sign, Unanswered, unpack
+from xdplb.health.evidence import Sign, Unanswered, unpack
+from xdplb.model import EVIDENCE_PORT
 from xdplb.reporter import Reporter, Whom
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -46,7 +47,7 @@ def reporter(agent: AgentThere, whom: Whom) -> Iterator[Reporter]:
 
 
 @contextlib.contextmanager
-def balancer(lab: Lab, family: int, port: int = PORT) -> Iterator[socket.socket]:
+def balancer(lab: Lab, family: int, port: int = EVIDENCE_PORT) -> Iterator[socket.socket]:
     """What the balancer opens for reports."""
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     with lab.inside("lb"), socket.socket(kind, socket.SOCK_DGRAM) as opened:

@@ -23,6 +23,7 @@ from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
 from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
 from xdplb.errors import DaemonError, KernelError, RefusedError
+from xdplb.evidence import Evidence
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
@@ -95,6 +96,7 @@ class Daemon:
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
+        self.evidence = Evidence(config, self.watch.suspect)
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
@@ -162,6 +164,7 @@ class Daemon:
                 self.last.writes,
             )
         self.started = self.last
+        self.evidence.start()
         self._sweeping = asyncio.create_task(self.sweeper.run())
         self._sweeping.add_done_callback(_report)
         await self._see_trial()
@@ -219,7 +222,7 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings(), *self.evidence.warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
@@ -258,6 +261,7 @@ class Daemon:
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
+        self.evidence.close()
         await self.watch.close()
         if self._loaded:
             self._save()
@@ -290,6 +294,7 @@ class Daemon:
         before, known = self.services, self.kept.health
         self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
         self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        self.evidence.follow(self.services)
         self.schedule.set_alarm(self.kept.overrides)
         _log_news(before, self.services)
         if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:

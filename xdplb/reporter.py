@@ -16,8 +16,8 @@ from typing import Any
 from xdplb.dataplane import layout, loader, syscall
 from xdplb.decap import Network
 from xdplb.health.backlog import Backlog
-from xdplb.health.evidence import PORT, Sign, Unanswered, pack, unmapped
-from xdplb.model import Address
+from xdplb.health.evidence import Sign, Unanswered, pack, unmapped
+from xdplb.model import EVIDENCE_PORT, Address
 
 EVERY_S = 0.05
 _MOST = 64  # destinations read at a time: a scan of ports costs no more
@@ -30,7 +30,7 @@ class Whom:
     """Who is told. `addresses`: these; without any, those that sent something, as far as `sources` has them."""
 
     addresses: tuple[Address, ...] = ()
-    port: int = PORT
+    port: int = EVIDENCE_PORT
     sources: tuple[Network, ...] = ()
 
 

@@ -14,7 +14,6 @@ from ipaddress import IPv6Address
 
 from xdplb.model import Address
 
-PORT = 6090  # of UDP, to which agents report; nobody's at IANA
 TCP = 6
 _HEAD = struct.Struct("!4sBBxx")
 _ENTRY = struct.Struct("!16sHBBI")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ class Watch:
         self.health: dict[Key, Health] = {}
         self._changed = changed
         self._tasks: dict[Key, tuple[tuple[Check, Address], asyncio.Task[None]]] = {}
+        self._hurry: dict[Key, asyncio.Event] = {}  # set: do not wait for the next probe
 
     def follow(self, wanted: Wanted, known: Mapping[Key, Health] | None = None) -> None:
         """Check exactly these backends; `known` is what was found before, and where a new check starts from."""
@@ -34,13 +36,21 @@ class Watch:
             self._tasks.pop(key)[1].cancel()
             if key not in wanted:
                 self.health.pop(key, None)
+                self._hurry.pop(key, None)
         for key, (check, address) in wanted.items():
             if key not in self._tasks:
                 if known and key in known:
                     self.health[key] = known[key]
+                self._hurry[key] = asyncio.Event()
                 task = asyncio.create_task(self._run(key, check, address))
                 task.add_done_callback(_report)
                 self._tasks[key] = ((check, address), task)
+
+    def suspect(self, key: Key, cause: str) -> None:
+        """Probe this backend now, since something speaks against it."""
+        if key in self._hurry:
+            log.info("%s/%s is probed at once: %s", *key, cause)
+            self._hurry[key].set()
 
     async def wait_first(self, timeout_s: float) -> bool:
         """Return when every check has a result, or after the timeout; tell whether there was one to wait for."""
@@ -69,13 +79,16 @@ class Watch:
                     self.health[key] = Health(effect.up, effect.cause)
                     self._changed()
                 elif isinstance(effect, Probe):
-                    ended = await self._probe(effect, check, address)
+                    ended = await self._probe(effect, check, address, self._hurry[key])
             self._note(key, machine, ended)
             effects = machine.handle(ended)
 
-    async def _probe(self, effect: Probe, check: Check, address: Address) -> ProbeEnded:
+    async def _probe(self, effect: Probe, check: Check, address: Address, hurry: asyncio.Event) -> ProbeEnded:
         if effect.after_s:
-            await asyncio.sleep(effect.after_s * random.uniform(1 - JITTER, 1 + JITTER))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(effect.after_s * random.uniform(1 - JITTER, 1 + JITTER)):
+                    await hurry.wait()
+        hurry.clear()
         return await probe(check, Target(address, check.port))
 
     def _note(self, key: Key, machine: RiseFall, ended: ProbeEnded) -> None:
