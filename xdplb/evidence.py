@@ -103,7 +103,7 @@ class Evidence:
     def _take_report(self, datagram: bytes, sender: Any) -> None:
         """Take what claims to be an agent's word; it counts only from a backend's address."""
         address = ip_address(sender[0].partition("%")[0])
-        if self._suspects.of(address):
+        if self._suspects.any_due(address, time.monotonic()):
             for one in unpack(datagram):
                 keys = self._suspects.serving(address, one.address, one.port, one.protocol)
                 self._suspect(keys, one.cause)

@@ -106,10 +106,8 @@ def test_a_router_that_has_no_way_says_so(
 
 
 def outer(version: int, protocol: int = 4, source: str = "", **fields: Any) -> Any:
-    source = source or LB[version]
-    if version == 4:
-        return IP(**{"src": source, "dst": B1[4], "proto": protocol} | fields)
-    return IPv6(**{"src": source, "dst": B1[6], "nh": protocol} | fields)
+    usual: dict[str, Any] = {"src": source or LB[version], "dst": B1[version], **fields}
+    return IP(proto=protocol, **usual) if version == 4 else IPv6(nh=protocol, **usual)
 
 
 def forged(version: int, inside: Any, code: int = 3, header: Any = None) -> bytes:

@@ -75,6 +75,8 @@ def test_each_backend_is_suspected_once_a_second() -> None:
     assert made.due([one, other], 100.9) == []
     assert made.due([other], 101.0) == [other]
     assert made.due([one, other], 101.5) == [one]
+    assert [made.any_due(FOUR, at) for at in (102.4, 102.6)] == [False, True]
+    assert not made.any_due(ip_address("203.0.113.1"), 200.0)
 
 
 def test_backends_that_come_and_go_are_followed() -> None:

@@ -18,7 +18,7 @@ TCP = 6
 _HEAD = struct.Struct("!4sBBxx")
 _ENTRY = struct.Struct("!16sHBBI")
 _MAGIC, _VERSION = b"xdpe", 1
-_MOST = 50  # entries of one datagram: it fits in any packet
+_MOST = 8  # entries of one datagram: so much work it is at the most
 _MOST_COUNT = 0xFFFFFFFF
 
 
@@ -27,6 +27,9 @@ class Sign(IntEnum):
 
     NO_SOCKET = 1  # none listens there
     QUEUE_FULL = 2  # one does, but the server does not take its connections
+
+
+_SIGNS = {int(sign): sign for sign in Sign}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,11 @@ def unpack(datagram: bytes) -> list[Unanswered]:
     if len(datagram) < _HEAD.size:
         return []
     magic, version, entries = _HEAD.unpack_from(datagram)
-    if (magic, version, len(datagram)) != (_MAGIC, _VERSION, _HEAD.size + entries * _ENTRY.size):
+    if (magic, version, len(datagram)) != (_MAGIC, _VERSION, _HEAD.size + entries * _ENTRY.size) or entries > _MOST:
         return []
     found = []
     for packed, port, protocol, sign, count in _ENTRY.iter_unpack(datagram[_HEAD.size :]):
-        if sign in tuple(Sign):
+        if sign in _SIGNS:
             address = unmapped(packed) if any(packed) else None
-            found.append(Unanswered(address, port, Sign(sign), count, protocol))
+            found.append(Unanswered(address, port, _SIGNS[sign], count, protocol))
     return found

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
+from typing import TypeAlias
 
 from xdplb.desired import DesiredService, Key
-from xdplb.model import Address, Balancer, Config, Forward, Network, Protocol, Vip
+from xdplb.model import Address, Balancer, Config, Forward, Network, Vip
 
 EVERY_S = 1.0  # between two suspicions of one backend
+
+_Served: TypeAlias = tuple[Network, int, int, int]  # a VIP: addresses, protocol (0: any), first and last port
 
 
 class Suspects:
@@ -24,7 +27,7 @@ class Suspects:
         self.gue_ports = {s.gue_port for s in self._passive.values() if s.forward is Forward.GUE}
         self._services: dict[str, DesiredService] = {}
         self._sources: dict[str, set[Network]] = {}
-        self._found: dict[Address, list[tuple[Key, tuple[Vip, ...]]]] | None = None  # None: made when it is needed
+        self._found: dict[Address, list[tuple[Key, list[_Served]]]] | None = None  # None: made when it is needed
         self._last: dict[Key, float] = {}
 
     def __bool__(self) -> bool:
@@ -52,7 +55,11 @@ class Suspects:
     def serving(self, address: Address, vip: Address | None, port: int, protocol: int) -> list[Key]:
         """Return those of them that serve a VIP; None: any of its address."""
         found = self._backends().get(address, ())
-        return [key for key, vips in found if any(_covers(known, vip, port, protocol) for known in vips)]
+        return [key for key, served in found if any(_covers(one, vip, port, protocol) for one in served)]
+
+    def any_due(self, address: Address, now: float) -> bool:
+        """Whether a backend of this address may be suspected now: if not, what comes from there need not be read."""
+        return any(now - self._last.get(key, -EVERY_S) >= EVERY_S for key, _ in self._backends().get(address, ()))
 
     def due(self, keys: Sequence[Key], now: float) -> list[Key]:
         """Return those that may be suspected now, and take them for suspected."""
@@ -60,13 +67,14 @@ class Suspects:
         self._last.update(dict.fromkeys(due, now))
         return due
 
-    def _backends(self) -> dict[Address, list[tuple[Key, tuple[Vip, ...]]]]:
+    def _backends(self) -> dict[Address, list[tuple[Key, list[_Served]]]]:
         if self._found is None:
             self._found = {}
             for service in self._services.values():
+                served = [_served(vip) for vip in service.vips]
                 for desired in service.backends:
                     key = (service.name, desired.backend.name)
-                    self._found.setdefault(desired.backend.address, []).append((key, service.vips))
+                    self._found.setdefault(desired.backend.address, []).append((key, served))
             keys = {key for found in self._found.values() for key, _ in found}
             self._last = {key: at for key, at in self._last.items() if key in keys}
         return self._found
@@ -82,9 +90,12 @@ def _sources_of(service: DesiredService) -> set[Network]:
     return {ip_network(source) for source in {desired.row.source for desired in service.backends if desired.row}}
 
 
-def _covers(vip: Vip, address: Address | None, port: int, protocol: int) -> bool:
-    if address is not None and address not in vip.network:
+def _served(vip: Vip) -> _Served:
+    return vip.network, vip.protocol.number, vip.port, vip.last_port or vip.port
+
+
+def _covers(served: _Served, address: Address | None, port: int, protocol: int) -> bool:
+    network, number, first, last = served
+    if number and not (number == protocol and first <= port <= last):
         return False
-    if vip.protocol is Protocol.ANY:
-        return True
-    return vip.protocol.number == protocol and vip.port <= port <= (vip.last_port or vip.port)
+    return address is None or address in network
