@@ -96,7 +96,7 @@ class Daemon:
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.watch = Watch(self._wake.set)
-        self.evidence = Evidence(config, self.watch.suspect)
+        self.evidence = Evidence(config, self.watch.suspect, self._wake.set)
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
@@ -293,7 +293,8 @@ class Daemon:
             self._follow()
         before, known = self.services, self.kept.health
         self.kept.health = {key: h for key, h in self.watch.health.items() if h.up is not None}
-        self.services, ramped = self.schedule.desire(self.kept.overrides, self.watch.health, self.network.hops, before)
+        health = self.evidence.judge(self.watch.health)
+        self.services, ramped = self.schedule.desire(self.kept.overrides, health, self.network.hops, before)
         self.evidence.follow(self.services)
         self.schedule.set_alarm(self.kept.overrides)
         _log_news(before, self.services)

@@ -1,27 +1,30 @@
-"""Passive evidence, on the balancer: agents' reports and ICMP errors about our outer packets come in here.
+"""Passive evidence, on the balancer: agents' reports, ICMP errors about our outer packets, accounts of proxies.
 
-Nothing is believed: whatever comes has a backend probed at once, each at most once a second, and the check decides.
+Nothing is believed that comes from the network: it has a backend probed at once, each at most once a second, and the
+check decides. A proxy, which only root can be (it speaks by the admin socket), may have outliers ejected, too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from xdplb.desired import DesiredService, Key
+from xdplb.desired import DesiredService, Health, Key
 from xdplb.errors import KernelError
 from xdplb.health.evidence import unpack
 from xdplb.health.icmp_errors import attach_filter, open_raw, read_error
+from xdplb.health.outlier import Account, Effect, Eject, Outliers, Return
 from xdplb.health.paced import Paced
 from xdplb.health.suspects import Suspects
-from xdplb.model import Config, Network
+from xdplb.model import Config, Network, State
 
 log = logging.getLogger("xdplb")
 
@@ -32,9 +35,14 @@ _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 class Evidence:
     """What comes in, as long as some service wants it."""
 
-    def __init__(self, config: Config, suspected: Callable[[Key, str], None]) -> None:
-        """`suspected` is called, in the event loop, with a backend to probe now and why."""
-        self._suspects, self._suspected = Suspects(config), suspected
+    def __init__(self, config: Config, suspected: Callable[[Key, str], None], changed: Callable[[], None]) -> None:
+        """`suspected` is called with a backend to probe now and why, `changed` when others are ejected than before."""
+        self._suspects, self._suspected, self._changed = Suspects(config), suspected, changed
+        self._outliers = Outliers()
+        self.ejected: dict[Key, str] = {}  # why
+        self._services: tuple[DesiredService, ...] = ()
+        self._found: Mapping[Key, Health] = {}
+        self._alarm: asyncio.TimerHandle | None = None
         self._port = config.balancer.evidence_port
         self._open: list[Paced] = []
         self._raw: dict[socket.AddressFamily, Paced] = {}
@@ -52,7 +60,10 @@ class Evidence:
 
     def follow(self, services: Iterable[DesiredService]) -> None:
         """Know these services now."""
-        self._suspects.follow(services)
+        self._services = tuple(services)
+        self._suspects.follow(self._services)
+        if self.ejected:
+            self._follow_outliers()
         if self._raw and self._suspects.sources != self._filtered:
             self._filtered = self._suspects.sources
             for family, paced in self._raw.items():
@@ -60,9 +71,58 @@ class Evidence:
 
     def close(self) -> None:
         """Listen no more."""
+        if self._alarm:
+            self._alarm.cancel()
         for paced in [*self._open, *self._raw.values()]:
             paced.close()
         self._open, self._raw = [], {}
+
+    # --- what proxies report --------------------------------------------------------------------------------
+
+    def take(self, accounts: Iterable[Account]) -> None:
+        """Take what a proxy saw of its backends."""
+        self._follow_outliers()
+        self._carry_out(self._outliers.take(accounts, time.monotonic()))
+
+    def judge(self, found: Mapping[Key, Health]) -> Mapping[Key, Health]:
+        """Return what checks found, but those that are ejected as down."""
+        self._found = found
+        if not self.ejected:
+            return found
+        return {**found, **{key: Health(False, why) for key, why in self.ejected.items() if key in found}}
+
+    def _follow_outliers(self) -> None:
+        passive = [service for service in self._services if self._suspects.knows(service.name)]
+        backends = {service.name: [b.backend.name for b in service.backends] for service in passive}
+        up = {(s.name, b.backend.name) for s in passive for b in s.backends if b.state is State.UP}
+        up |= {key for key in self.ejected if key in self._found and self._found[key].up}
+        self._carry_out(self._outliers.follow(backends, up))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        before = dict(self.ejected)
+        for effect in effects:
+            if isinstance(effect, Eject):
+                self.ejected[effect.key] = effect.cause
+            elif isinstance(effect, Return):
+                self.ejected.pop(effect.key, None)
+            else:
+                self._suspect([effect.key], effect.cause)
+        if self.ejected != before:
+            self._changed()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if (at := self._outliers.next_time()) is not None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(max(0.0, at - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._carry_out(self._outliers.tick(time.monotonic()))
+
+    # --- what comes by the network --------------------------------------------------------------------------
 
     def _try(self, listen: Callable[[socket.AddressFamily], None], family: socket.AddressFamily) -> None:
         try:

@@ -34,6 +34,10 @@ class Suspects:
         """Whether there is a service that evidence may be about."""
         return bool(self._passive)
 
+    def knows(self, service: str) -> bool:
+        """Whether a service is passive."""
+        return service in self._passive
+
     def follow(self, services: Iterable[DesiredService]) -> None:
         """Know these services now; those that did not change are the same objects as last time."""
         now = {service.name: service for service in services if service.name in self._passive}
