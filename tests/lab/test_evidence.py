@@ -108,7 +108,7 @@ def test_a_proxy_has_an_outlier_ejected(passive: Stand) -> None:
     passive.wait_state("b1", "down")
 
     assert passive.backend("b1")["reason"] == "ejected for 30 s: 7 errors in a row (reported by traffic)"
-    assert passive.backend("b1")["slots"] == 0
+    wait_for(lambda: passive.backend("b1")["slots"] == 0, "no slots")
     assert said(passive, "web/b1 is probed at once: 7 of 7 requests failed (reported by traffic)")
     for host in ("b2", "b3"):  # half of three is one
         post(passive, {**bad, "backend": host})
