@@ -72,9 +72,12 @@ def play(second_lab: Lab) -> Scene:
         async def inside() -> None:
             of = config or configured()
             suspected: list[tuple[Key, str]] = []
-            cast = Cast(
-                second_lab, Evidence(of, lambda key, cause: suspected.append((key, cause)), lambda: None), suspected
-            )
+
+            def suspect(key: Key, cause: str) -> bool:
+                suspected.append((key, cause))
+                return True
+
+            cast = Cast(second_lab, Evidence(of, suspect, lambda: None), suspected)
             keys = [(s.name, b.name) for s in of.services for b in s.backends]
             hops = {b.address: hop(b.address.version) for s in of.services for b in s.backends}
             cast.evidence.start()
@@ -154,7 +157,7 @@ def test_a_backend_is_suspected_once_a_second(play: Scene) -> None:
 
 
 def test_where_no_service_is_passive_nothing_is_opened(second_lab: Lab) -> None:
-    evidence = Evidence(configured(service(backends=[HERE[4]])), lambda *_: None, lambda: None)
+    evidence = Evidence(configured(service(backends=[HERE[4]])), lambda *_: True, lambda: None)
     evidence.start()
     with second_lab.inside("lb"), socket.socket(type=socket.SOCK_DGRAM) as free:
         free.bind(("", EVIDENCE_PORT))
@@ -163,7 +166,7 @@ def test_where_no_service_is_passive_nothing_is_opened(second_lab: Lab) -> None:
 
 def test_a_port_that_is_taken_is_a_warning(second_lab: Lab) -> None:
     async def inside() -> None:
-        evidence = Evidence(configured(), lambda *_: None, lambda: None)
+        evidence = Evidence(configured(), lambda *_: True, lambda: None)
         evidence.start()
         evidence.close()
         assert evidence.warnings == [
@@ -178,7 +181,7 @@ def test_a_port_that_is_taken_is_a_warning(second_lab: Lab) -> None:
 
 def test_port_0_is_no_port(second_lab: Lab) -> None:
     async def inside() -> None:
-        evidence = Evidence(configured(evidence_port=0), lambda *_: None, lambda: None)
+        evidence = Evidence(configured(evidence_port=0), lambda *_: True, lambda: None)
         evidence.start()
         with socket.socket(type=socket.SOCK_DGRAM) as free:
             free.bind(("", EVIDENCE_PORT))

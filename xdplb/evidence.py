@@ -35,11 +35,13 @@ _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 class Evidence:
     """What comes in, as long as some service wants it."""
 
-    def __init__(self, config: Config, suspected: Callable[[Key, str], None], changed: Callable[[], None]) -> None:
-        """`suspected` is called with a backend to probe now and why, `changed` when others are ejected than before."""
+    def __init__(self, config: Config, suspected: Callable[[Key, str], bool], changed: Callable[[], None]) -> None:
+        """`suspected` is called with a backend to probe now and why, and tells whether it is; `changed` when others
+        are ejected than before.
+        """
         self._suspects, self._suspected, self._changed = Suspects(config), suspected, changed
         self._outliers = Outliers()
-        self.ejected: dict[Key, str] = {}  # why
+        self.ejected: dict[Key, Health] = {}  # down, and why
         self._services: tuple[DesiredService, ...] = ()
         self._found: Mapping[Key, Health] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -89,7 +91,7 @@ class Evidence:
         self._found = found
         if not self.ejected:
             return found
-        return {**found, **{key: Health(False, why) for key, why in self.ejected.items() if key in found}}
+        return {**found, **{key: health for key, health in self.ejected.items() if key in found}}
 
     def _follow_outliers(self) -> None:
         passive = [service for service in self._services if self._suspects.knows(service.name)]
@@ -102,7 +104,7 @@ class Evidence:
         before = dict(self.ejected)
         for effect in effects:
             if isinstance(effect, Eject):
-                self.ejected[effect.key] = effect.cause
+                self.ejected[effect.key] = Health(False, effect.cause)
             elif isinstance(effect, Return):
                 self.ejected.pop(effect.key, None)
             else:
@@ -178,4 +180,5 @@ class Evidence:
 
     def _suspect(self, keys: list[Key], cause: str) -> None:
         for key in self._suspects.due(keys, time.monotonic()):
-            self._suspected(key, cause)
+            if self._suspected(key, cause):
+                log.info("%s/%s is probed at once: %s", *key, cause)
