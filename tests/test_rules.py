@@ -19,6 +19,7 @@ PURE = [
     ["differences", "slots", "operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/certificate", "health/passive", "health/request"],
+    ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -48,7 +49,7 @@ LEVELS = [
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
-    {"upkeep", "proof", "sweeper", "events", "checks", "passive"},
+    {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
     {"daemon", "tui"},
     {"admin"},
     {"cli", "__main__"},

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Key, Overrides, desire, keys_of, second_header
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
+from xdplb.evidence import Evidence
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
@@ -104,6 +105,7 @@ class Daemon:
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
+        self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
         self.events = Events()
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
@@ -172,6 +174,7 @@ class Daemon:
                 self.last.writes,
             )
         self.started = self.last
+        self.evidence.start()
         self._sweeping = asyncio.create_task(self.sweeper.run())
         self._sweeping.add_done_callback(_report)
         await self._see_trial()
@@ -234,7 +237,8 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings(), *self.checks.warnings]
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
+        found += [*self.checks.warnings, *self.evidence.warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
@@ -260,7 +264,7 @@ class Daemon:
                     self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
-                self.services = self.schedule.freshen(self.checks.health)
+                self.services = self.schedule.freshen(self.health)
                 if self.network.news != self._news:
                     self._news = self.network.news
                     await self.checks.look()
@@ -281,6 +285,7 @@ class Daemon:
         if self._loaded:
             self.checks.watch.remember_all()
             self._save()
+        self.evidence.close()
         await self.checks.close()
         if self.forwarding.trial:
             return f"unconfirmed: {await self.forwarding.trial.close()}"
@@ -309,21 +314,27 @@ class Daemon:
             self._gone = True
             self._follow()
         before, self.kept.health = self.services, self.checks.health
-        self.services, found = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
+        self.services, found = self.schedule.desire(self.kept.overrides, self.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
         try:
             changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         finally:  # nobody waits for these, the packets least of all
             self.checks.put_ways(self.services, self._configured)
+            self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
                 log.info("%s", event)
-            self.services = self.schedule.freshen(self.checks.health)
+            self.services = self.schedule.freshen(self.health)
             if found:
                 self.saving.soon()
         if changes:
             self._slots = None
         self.flows_counted()  # where nothing is learned, nobody will be counted
         return entries_written(changes)
+
+    @property
+    def health(self) -> Mapping[Key, Health]:
+        """What the checks found, but for who is ejected."""
+        return self.evidence.judge(self.checks.health)
 
     def _swept(self) -> None:
         """See which slots may go on: their learn window is over, or no flow is remembered for them."""
