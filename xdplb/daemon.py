@@ -35,6 +35,7 @@ from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends
+from xdplb.passive import Passive
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
@@ -110,7 +111,8 @@ class Daemon:
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
-        self._sweeping: asyncio.Task[None] | None = None
+        self.passive = Passive(self.forwarding, self._suspect)
+        self._looking: list[asyncio.Task[None]] = []  # for ever, at what the kernel counts
         self.upkeep = Upkeep(self.network, self.forwarding)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
         self._proving: asyncio.Task[None] | None = None
@@ -175,8 +177,10 @@ class Daemon:
             )
         self.started = self.last
         self.evidence.start()
-        self._sweeping = asyncio.create_task(self.sweeper.run())
-        self._sweeping.add_done_callback(_report)
+        for work in (self.sweeper.run(), self.passive.run()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(_report)
+            self._looking.append(task)
         await self._see_trial()
         for warning in self._warnings():
             log.warning("%s", warning)
@@ -279,9 +283,9 @@ class Daemon:
         """Stop looking; return what becomes of what is attached."""
         if self._proving:
             self._proving.cancel()
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         if self._loaded:
             self.checks.watch.remember_all()
             self._save()
@@ -343,6 +347,10 @@ class Daemon:
         if transitions.without_flows or (end is not None and end <= time.monotonic()):
             self._wake.set()
         self.flows_counted()
+
+    def _suspect(self, key: Key, cause: str) -> None:
+        if self.checks.watch.suspect(key, cause):
+            log.info("%s/%s is probed at once: %s", *key, cause)
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -576,9 +584,9 @@ class Daemon:
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
+    """What looks for ever ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("flows are not swept any more", exc_info=error)
+        log.critical("flows or evidence are not looked at any more", exc_info=error)
 
 
 def _tunnel_settings(balancer: Balancer) -> Settings:
