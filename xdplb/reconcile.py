@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from xdplb import hashing
 from xdplb.desired import DesiredService
 from xdplb.hashing import Key
-from xdplb.model import State
 from xdplb.ring import Member, build_ordered
 from xdplb.tables import (
     MOVED,
@@ -159,8 +158,8 @@ def members_of(service: DesiredService) -> list[Member]:
     return [
         Member(
             key=f"{b.backend.name}\0{b.backend.address}",
-            weight=b.backend.weight,
-            up=b.state is State.UP,
+            weight=b.backend.weight if b.member else 0,
+            up=b.serves,
             share=b.share,
         )
         for b in service.backends

@@ -41,7 +41,7 @@ class Ramps:
         """Take up what became of the backends; return whether any slow start began or ended."""
         known = dict(self.began)
         same = {id(service) for service in before}
-        states = {(s.name, b.backend.name): b.state for s in before for b in s.backends if s.name in self.lasts_s}
+        states = {(s.name, b.backend.name): b.acts_as for s in before for b in s.backends if s.name in self.lasts_s}
         wanted = {(s.name, b.backend.name): b.state for s in after for b in s.backends if s.name in self.lasts_s}
         if self._unproven is None:
             self._unproven = {key for key, state in wanted.items() if state is State.CHECKING}

@@ -120,7 +120,14 @@ Effect: TypeAlias = Probe | Report
 class RiseFall:
     """The state of one check. There is at most one probe of it under way or waiting."""
 
-    __slots__ = (*(item.name for item in fields(Memory)), "_calm_until", "_refuted", "_suspected", "_too_early", "check")
+    __slots__ = (
+        *(item.name for item in fields(Memory)),
+        "_calm_until",
+        "_refuted",
+        "_suspected",
+        "_too_early",
+        "check",
+    )
 
     up: bool | None
     cause: str
@@ -179,7 +186,8 @@ class RiseFall:
     def _start(self, event: Start, now: float) -> list[Effect]:
         if event.memory is not None:
             self._recall(event.memory.until(now))
-            return [Probe(event.spread * (self.fast_s if self.streak else self.check.interval_s))]
+            brewing = 0 < self.streak < (self.check.fall if self.up else self.check.rise)
+            return [Probe(event.spread * (self.fast_s if brewing else self.check.interval_s))]
         if self.check.initial is Initial.PROBE:
             return [Probe(0)]
         self.up, self.since = self.check.initial is Initial.UP, now
