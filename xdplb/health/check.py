@@ -100,7 +100,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Effect: try once, after this long. It takes the place of a try that has not begun yet."""
+    """Effect: try once, after this long, and instead of a try that has not begun yet.
+
+    After a probe has ended, that is so long after it began, or at once if it took longer: then a backend that answers
+    nothing is found as soon as one that refuses. Otherwise it counts from now.
+    """
 
     after_s: float
 

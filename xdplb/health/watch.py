@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from xdplb.desired import Health, Key
-from xdplb.health.check import Memory, Probe, ProbeEnded, RiseFall, Start
+from xdplb.health.check import Memory, Probe, RiseFall, Start
 from xdplb.health.combine import combine
 from xdplb.health.probe import Target, probe
 from xdplb.model import Address, Check
@@ -67,16 +67,14 @@ class Watch:
         known = self.health.get(key)
         memory = Memory(known.up, known.cause, _now()) if known and known.up is not None else None
         effects = machine.handle(Start(memory), _now())
+        began = _now()
         while True:
             self._note(key, machine)
             (wait,) = (effect for effect in effects if isinstance(effect, Probe))
-            ended = await self._probe(wait, check, address)
+            await asyncio.sleep(began + wait.after_s * random.uniform(1 - JITTER, 1 + JITTER) - _now())
+            began = _now()
+            ended = await probe(check, Target(address, check.port))
             effects = machine.handle(ended, _now())
-
-    async def _probe(self, effect: Probe, check: Check, address: Address) -> ProbeEnded:
-        if effect.after_s:
-            await asyncio.sleep(effect.after_s * random.uniform(1 - JITTER, 1 + JITTER))
-        return await probe(check, Target(address, check.port))
 
     def _note(self, key: Key, machine: RiseFall) -> None:
         """Keep what is believed, and tell when it is something else than before."""
