@@ -100,7 +100,7 @@ def test_a_fallback_says_what_is_meant() -> None:
         ),
         ('check = { kind = "grpc", verify = true }', "service.web.check.verify: means nothing without TLS"),
         ('check = { send = "\\\\q" }', "service.web.check.send: '\\\\q' is not known"),
-        ('check = { vip = "192.0.2.10" }', 'service.web.check.vip: means nothing without through = "tunnel"'),
+        ('check = { vip = "192.0.2.10", through = "direct" }', "service.web.check.vip: means nothing with through"),
         (
             'check = { through = "tunnel", vip = "192.0.2.9" }',
             "service.web.check.vip: '192.0.2.9' is no VIP of this service; give one of 192.0.2.10:80",

@@ -9,6 +9,7 @@ import pytest
 
 from xdplb.config import parse_config, read_config
 from xdplb.errors import ConfigError
+from xdplb.health.kinds import Through
 from xdplb.model import Check, Mode, Protocol, Rate, Vip
 
 HEAD = '[balancer]\ninterface = "eth0"\n'
@@ -30,7 +31,7 @@ def test_quickstart_is_read() -> None:
 def test_what_is_left_out_has_a_documented_value() -> None:
     (web,) = parse_config(HEAD + WEB + 'backends = [{ address = "10.0.0.1" }]').services
 
-    assert web.checks == (Check(port=80, interval_s=2.0, timeout_s=1.0, rise=2, fall=3),)
+    assert web.checks == (Check(port=80, interval_s=2.0, timeout_s=1.0, rise=2, fall=3, through=Through.AUTO),)
     assert (web.backends[0].name, web.backends[0].weight) == ("10.0.0.1", 100)
 
 

@@ -11,8 +11,8 @@ from tests.rig.checks import World
 from tests.rig.packets import BACKENDS4, config, hop, service
 from xdplb.desired import Health, Memo, Overrides, desire
 from xdplb.model import Backend, State, WhenAllDown
-from xdplb.reconcile import members_of
 from xdplb.serving import Count, Lent, Serve, Verdict, decide, with_fallback
+from xdplb.slots import member
 
 ONE, TWO, THREE = (("web", b.name) for b in BACKENDS4)
 KEEP: dict[str, Any] = {"when_all_down": WhenAllDown.KEEP}
@@ -126,14 +126,21 @@ def test_the_ring_of_a_service_is_not_changed_by_having_a_fallback() -> None:
     many = replace(SPARE, backends=tuple(Backend(f"s{n}", SPARE.backends[0].address + n) for n in range(40)))
     with_it, without = World(config(service(**FALLBACK), many)), World(config(service()))
     assert with_it.services[0].ring_size == without.services[0].ring_size
-    assert [m.weight for m in members_of(with_it.services[0])][3:] == [0] * 40
+    assert [member(b).weight for b in with_it.services[0].backends][3:] == [0] * 40
 
 
 def test_with_a_memo_panic_comes_and_goes_as_without() -> None:
     conf = config(service(panic_percent=50), service("api", **FALLBACK), SPARE)
     hops = {b.address: hop(4) for s in conf.services for b in s.backends}
     health = {(s.name, b.name): Health(True, "well") for s in conf.services for b in s.backends}
-    memo: Memo = {}
+    memo = Memo()
     for key in [ONE, TWO, THREE, ("api", ONE[1]), ("api", TWO[1]), ("api", THREE[1]), ("spare", "s1"), ONE, TWO, THREE]:
         health = health | {key: Health(not health[key].up, "turned")}
         assert desire(conf, Overrides(), health, hops, memo) == desire(conf, Overrides(), health, hops)
+    drained, lost = Overrides(draining={("spare", "s1")}), hops | {SPARE.backends[0].address: "no route"}
+    assert desire(conf, drained, health, hops, memo) == desire(conf, drained, health, hops)
+    assert desire(conf, drained, health, lost, memo) == desire(conf, drained, health, lost)
+    desire(conf, drained, health, hops, memo)
+    other_words = health | {("spare", "s1"): replace(health["spare", "s1"], cause="in other words")}
+    assert desire(conf, drained, other_words, hops, memo) == desire(conf, drained, health, hops)
+    assert memo.freshen(other_words, 99) == desire(conf, drained, other_words, hops)

@@ -12,6 +12,7 @@ import pytest
 from xdplb import state
 from xdplb.desired import Health, Overrides
 from xdplb.errors import DaemonError
+from xdplb.health.check import Memory
 from xdplb.model import Backend
 from xdplb.tables import Traffic
 
@@ -25,9 +26,10 @@ KEPT = state.Kept(
         removing={("web", "b3"): 1_700_000_000.25},
     ),
     {("web", "b2"): Health(False, "refused")},
-    {("web", "b2"): "10.0.0.2 80"},
+    {("web", "b2"): "10.0.0.2"},
     {1 << 63: Traffic(1, 2, 3)},
     {"passed_not_ip": 4},
+    {"0123456789abcdef": Memory(False, "refused", 12.5, streak=1)},
     {("web", "b2"): 77.5},
 )
 
@@ -48,11 +50,13 @@ def test_a_file_of_an_older_version_is_read(directory: Path) -> None:
     state.save("main", KEPT)
     path = directory / "state.json"
     raw = json.loads(path.read_text())
-    del raw["ramps"], raw["overrides"]["weights"], raw["overrides"]["deadlines"], raw["overrides"]["removing"]
+    del raw["ramps"], raw["checks"]
+    for name in ("weights", "deadlines", "removing"):
+        del raw["overrides"][name]
     path.write_text(json.dumps(raw))
 
     older = replace(KEPT.overrides, weights={}, deadlines={}, removing={})
-    assert state.load("main") == replace(KEPT, overrides=older, ramps={})
+    assert state.load("main") == replace(KEPT, overrides=older, checks={}, ramps={})
 
 
 def test_after_a_reboot_changes_are_kept_and_health_and_counters_are_not(directory: Path) -> None:

@@ -120,7 +120,7 @@ def _check(key: str, table: CheckTable, scene: Scene) -> Check:
     vip = _vip(f"{key}.vip", table, through, scene)
     hold = within(f"{key}.hold_down_s", table.hold_down_s, 0, 3600)
     return Check(
-        _port(f"{key}.port", kind, table, scene, vip),
+        _port(f"{key}.port", kind, table, scene, through, vip),
         within(f"{key}.interval_s", table.interval_s, 0.01, 3600),
         within(f"{key}.timeout_s", table.timeout_s, 0.01, 600),
         int(within(f"{key}.rise", table.rise, 1, 1000)),
@@ -130,7 +130,7 @@ def _check(key: str, table: CheckTable, scene: Scene) -> Check:
         vip,
         _ask(key, kind, table),
         _tls(key, kind, table),
-        through is Through.TUNNEL and "full_size" in KEYS[kind] and table.full_size is not False,
+        through is not Through.DIRECT and "full_size" in KEYS[kind] and table.full_size is not False,
         None
         if table.fast_interval_s is None
         else within(f"{key}.fast_interval_s", table.fast_interval_s, 0.01, table.interval_s),
@@ -150,11 +150,11 @@ def _only_keys_of(key: str, kind: Kind, table: CheckTable) -> None:
 
 
 def _through(key: str, kind: Kind, table: CheckTable, scene: Scene) -> Through:
-    if table.through is None:
-        return Through.DIRECT
+    if table.through is None:  # another port than the VIP's is seldom the VIP's business
+        return Through.DIRECT if kind in ONLY_DIRECT or table.port is not None else Through.AUTO
     through = choice(Through, key, table.through)
-    if through is Through.TUNNEL and kind in ONLY_DIRECT:
-        raise ConfigError(key, f'"tunnel" with kind = "{kind}"', 'give "direct", or remove it')
+    if through is not Through.DIRECT and kind in ONLY_DIRECT:
+        raise ConfigError(key, f'"{through}" with kind = "{kind}"', 'give "direct", or remove it')
     return through
 
 
@@ -162,7 +162,7 @@ def _vip(key: str, table: CheckTable, through: Through, scene: Scene) -> Vip | N
     if table.vip is None:
         return None
     if through is Through.DIRECT:
-        raise ConfigError(key, 'means nothing without through = "tunnel"', "remove it")
+        raise ConfigError(key, 'means nothing with through = "direct"', "remove it")
     for vip in scene.vips:
         if table.vip == str(vip).rpartition("/")[0] or table.vip == str(vip.address):
             return vip
@@ -170,7 +170,8 @@ def _vip(key: str, table: CheckTable, through: Through, scene: Scene) -> Vip | N
     raise ConfigError(key, f"{table.vip!r} is no VIP of this service", f"give one of {known}")
 
 
-def _port(key: str, kind: Kind, table: CheckTable, scene: Scene, vip: Vip | None) -> int:
+def _port(key: str, kind: Kind, table: CheckTable, scene: Scene, through: Through, vip: Vip | None) -> int:
+    """Return where to ask; 0: kinds without ports, or each VIP's own."""
     if "port" not in KEYS[kind]:
         return 0
     if table.port is not None:
@@ -180,8 +181,10 @@ def _port(key: str, kind: Kind, table: CheckTable, scene: Scene, vip: Vip | None
     vips = [vip] if vip else list(scene.vips)
     ports = {vip.port for vip in vips}
     wanted = _OF_PROTOCOL.get(kind, Protocol.TCP)
-    unclear = len(ports) > 1 or any(v.last_port or v.protocol is not wanted for v in vips) or kind is Kind.AGENT
-    if unclear:
+    unclear = any(v.last_port or v.protocol is not wanted for v in vips) or kind is Kind.AGENT
+    if len(ports) > 1 and not unclear and through is not Through.DIRECT:
+        return 0  # each VIP's own
+    if unclear or len(ports) > 1:
         name = "UDP" if wanted is Protocol.UDP else "TCP"
         raise ConfigError(key, "missing", f"say which {name} port of the backends to probe")
     return vips[0].port

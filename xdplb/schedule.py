@@ -16,6 +16,7 @@ from xdplb.model import Address, Config
 from xdplb.slow_start import Ramps
 
 LONGEST_SLEEP_S = 10.0  # then the clock is looked at again: somebody may have set it
+FRESHEN = 100  # backends at a time; they take a millisecond
 LATE_S = 0.01  # rather a moment after the time than one before
 
 
@@ -31,7 +32,7 @@ class Schedule:
         self.config = config
         self.ramps = Ramps({s.name: s.slow_start_s for s in config.services if s.slow_start_s})
         self._wake = wake
-        self._memo: Memo = {}
+        self._memo = Memo()
         self._looked, self._looked_boot = 0.0, 0.0  # when the last desired state was made
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -42,13 +43,21 @@ class Schedule:
         hops: Mapping[Address, Hop | str],
         before: Sequence[DesiredService],
     ) -> tuple[tuple[DesiredService, ...], bool]:
-        """Return the desired state of this moment, and whether a slow start began or ended with it."""
+        """Return the desired state of this moment, and whether there is something to be kept.
+
+        That is what a check has found, and that a slow start began or ended.
+        """
         now, boot = self._looked, self._looked_boot = time.time(), boot_time()
         services = desire(self.config, overrides, health, hops, self._memo, now, self.ramps.shares(boot))
-        changed = self.ramps.follow(before, services, boot)
-        if changed:
+        found = bool(self._memo.found)
+        if self.ramps.follow(before, services, boot):
             services = desire(self.config, overrides, health, hops, self._memo, now, self.ramps.shares(boot))
-        return services, changed
+            found = True
+        return services, found
+
+    def freshen(self, health: Mapping[Key, Health]) -> tuple[DesiredService, ...]:
+        """Return the same with what checks say in other words now, of some backends each time."""
+        return self._memo.freshen(health, FRESHEN)
 
     def set_alarm(self, overrides: Overrides) -> None:
         """Wake the daemon at the next time that matters."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any
 
 from xdplb.desired import Health, Key, Overrides, overrides_to_json
 from xdplb.errors import DaemonError
+from xdplb.health.check import Memory
+from xdplb.health.memory import memory_from_json, memory_to_json
 from xdplb.model import Backend
 from xdplb.tables import Traffic
 
 DIRECTORY = Path("/var/lib/xdplb")
+PIECE = 100  # entries that are encoded in one call: some hundred microseconds
 
 
 @dataclass(slots=True)
@@ -28,9 +32,10 @@ class Kept:
 
     overrides: Overrides = field(default_factory=Overrides)
     health: dict[Key, Health] = field(default_factory=dict)
-    probed: dict[Key, str] = field(default_factory=dict)  # where `health` was found
+    places: dict[Key, str] = field(default_factory=dict)  # addresses of the backends that `health` is about
     traffic: dict[int, Traffic] = field(default_factory=dict)  # of tables that were replaced, by identity
     verdicts: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, Memory] = field(default_factory=dict)  # by fingerprint of what is probed
     ramps: dict[Key, float] = field(default_factory=dict)  # slow starts: when they began, in seconds since the boot
 
 
@@ -53,18 +58,34 @@ def load(name: str) -> Kept:
 
 def save(name: str, kept: Kept) -> None:
     """Replace the file. Raises DaemonError, and then the old file stands."""
+    write(name, encode(kept))
+
+
+def encode(kept: Kept) -> str:
+    """Return the content of the file. A long list comes in pieces: one call for all of it would let no thread run."""
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause, kept.probed.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
+    health = [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items() if h.up is not None]
+    found = f'"health": [{", ".join(_pieces(health))}]'
+    memories = (f'"{name}": {json.dumps(memory_to_json(memory))}' for name, memory in kept.checks.items())
+    return f'{json.dumps(raw)[:-1]}, {found}, "checks": {{{", ".join(memories)}}}}}'
+
+
+def _pieces(entries: list[Any]) -> Iterator[str]:
+    return (json.dumps(entries[at : at + PIECE])[1:-1] for at in range(0, len(entries), PIECE))
+
+
+def write(name: str, text: str) -> None:
+    """Replace the file by this content. Raises DaemonError, and then the old file stands."""
     path = directory(name) / "state.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, json.dumps(raw, indent=1))
+        _replace(path, text)
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 
@@ -119,9 +140,10 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
     return Kept(
         overrides,
         {(service, name): Health(up, cause) for service, name, up, cause, _ in raw["health"]},
-        {(service, name): where for service, name, _, _, where in raw["health"]},
+        {(service, name): place.partition(" ")[0] for service, name, _, _, place in raw["health"]},
         {identity: Traffic(**traffic) for identity, traffic in raw["traffic"]},
         dict(raw["verdicts"]),
+        {name: memory for name, kept in raw.get("checks", {}).items() if (memory := memory_from_json(kept))},
         _by_key(raw.get("ramps", [])),
     )
 

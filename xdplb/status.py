@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xdplb.desired import DesiredBackend, DesiredService
+from xdplb.desired import DesiredBackend, DesiredService, Key
 from xdplb.tables import MOVED, MOVING, Tables, Traffic, slot_parts
 
 
@@ -40,6 +40,7 @@ def services_document(
     traffic: Mapping[int, Traffic],
     slots: SlotCounts,
     flows: Mapping[int, int],
+    checks: Callable[[Key], list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Return `services` of the status document."""
     return [
@@ -53,6 +54,7 @@ def services_document(
                 {
                     **_backend(b, traffic.get(b.identity, Traffic()), slots.of_backend),
                     "flows_left": flows.get(b.identity, 0),
+                    "checks": checks((service.name, b.backend.name)),
                 }
                 for b in service.backends
             ],

@@ -13,7 +13,7 @@ from xdplb.desired import Health
 from xdplb.health.check import FLAP_HOLDS, FLAP_S, Result, RiseFall
 from xdplb.health.combine import combine
 from xdplb.model import Backend, Check, WhenAllDown
-from xdplb.reconcile import members_of
+from xdplb.slots import member
 
 ONE, TWO, THREE = (("web", b.name) for b in BACKENDS4)
 FOUR = Backend("four14", BACKENDS4[0].address + 1)
@@ -188,7 +188,7 @@ def test_a_fallback_has_the_ring_only_while_all_of_a_services_own_are_down() -> 
 
     world.set({THREE: False})
     assert names(world) == ["spare/s1", "spare/s2"]
-    assert [member.weight for member in members_of(world.services[0])] == [0, 0, 0, 100, 100]
+    assert [member(b).weight for b in world.services[0].backends] == [0, 0, 0, 100, 100]
     both = world.slots()
     assert world.set({("spare", "s2"): False}) == both["spare/s2"]
     assert names(world) == ["spare/s1"]

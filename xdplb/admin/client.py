@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,8 +19,8 @@ TIMEOUT_S = 30.0
 class _Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("xdplb", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float | None = TIMEOUT_S) -> None:
+        super().__init__("xdplb", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -77,6 +79,23 @@ class Client:
         found: list[dict[str, Any]] = self._ask("GET", _backend(backend) + _query(service=service))["backends"]
         return found
 
+    def check(self, backend: str, service: str | None) -> list[dict[str, Any]]:
+        """Run each check of a backend once; return what happened. Raises ConfigError, DaemonError."""
+        found: list[dict[str, Any]] = self._ask("POST", f"{_backend(backend)}/check{_query(service=service)}")["checks"]
+        return found
+
+    def events(self, follow: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield what happened to backends; with `follow`, for ever. Raises DaemonError."""
+        connection = _Connection(self.path, None if follow else TIMEOUT_S)
+        with contextlib.closing(connection), _told(self.path):
+            connection.request("GET", f"/v1/events{_query(follow=follow)}")
+            for line in connection.getresponse():
+                name, _, rest = line.decode().partition(": ")
+                if name == "data":
+                    yield json.loads(rest)
+        if follow:
+            raise DaemonError("the daemon has ended")
+
     def plan(self, config: str) -> dict[str, Any]:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
         return self._ask("POST", "/v1/plan", {"config": config})
@@ -94,27 +113,31 @@ class Client:
         return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        connection = _Connection(self.path)
-        try:
+        with contextlib.closing(_Connection(self.path)) as connection, _told(self.path):
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())
-        except UnicodeEncodeError:
-            raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
-        except PermissionError:
-            raise DaemonError(f"no permission for {self.path}; run this as root") from None
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise DaemonError(f"no daemon answers at {self.path}; start it with `xdplb run CONFIG`") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DaemonError(f"the daemon at {self.path} did not answer ({error or type(error).__name__})") from None
-        finally:
-            connection.close()
         if answer.status == 400:
             key, _, rest = document["error"].partition(": ")
             raise ConfigError(key, rest)
         if answer.status >= 300:
             raise DaemonError(document["error"])
         return document
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in our words what went wrong between the command and the daemon."""
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
+    except PermissionError:
+        raise DaemonError(f"no permission for {path}; run this as root") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise DaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DaemonError(f"the daemon at {path} did not answer ({error or type(error).__name__})") from None
 
 
 def _backend(name: str) -> str:

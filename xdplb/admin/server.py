@@ -57,6 +57,8 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app[_DAEMON] = daemon
     app.router.add_get("/v1/status", _status)
     app.router.add_post("/v1/confirm", _confirm)
+    app.router.add_get("/v1/events", _events)
+    app.router.add_post("/v1/backends/{backend}/check", _check)
     app.router.add_post("/v1/services/{service}/backends", _add)
     app.router.add_delete("/v1/backends/{backend}", _remove)
     app.router.add_get("/v1/backends/{backend}", _departure)
@@ -95,6 +97,27 @@ async def _status(request: web.Request) -> web.Response:
 
 async def _confirm(request: web.Request) -> web.Response:
     return _answer({"confirmed": await request.app[_DAEMON].confirm()})
+
+
+async def _check(request: web.Request) -> web.Response:
+    daemon, name = request.app[_DAEMON], request.match_info["backend"]
+    keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, request.query.get("service"))
+    return _answer({"checks": await daemon.checks.run(keys)})
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    """Send what happened as server-sent events (HTML Living Standard, 9.2); with `follow=1` also what happens next."""
+    events, follow = request.app[_DAEMON].events, orders.flag(request.query, "follow")
+    number = orders.number(request.headers.get("Last-Event-ID") or request.query.get("after", "0"))
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    await answer.prepare(request)
+    while True:
+        for event in events.after(number):
+            number = event.number
+            await answer.write(f"id: {number}\ndata: {json.dumps(event.document())}\n\n".encode())
+        if not follow:
+            return answer
+        await events.wait()
 
 
 async def _add(request: web.Request) -> web.Response:

@@ -20,6 +20,8 @@ _COMMANDS = {
     "confirm": "xdplb.cli.confirm:confirm",
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
+    "check": "xdplb.cli.check:check",
+    "events": "xdplb.cli.events:events",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",

@@ -26,6 +26,7 @@ class Kind(StrEnum):
 class Through(StrEnum):
     """By which way a probe goes to its backend."""
 
+    AUTO = "auto"  # through the tunnel where this host can do that, else directly, with a warning
     TUNNEL = "tunnel"  # to the VIP, with what clients' packets get in front
     DIRECT = "direct"  # to the backend's own address
 

@@ -46,10 +46,17 @@ class Target:
     packet_bytes: int = 0
     backend: str = ""
     service: str = ""
+    host: str = field(init=False, compare=False)  # the address as text
+    text: str = field(init=False, compare=False)  # and with the port: both are needed ten thousand times a second
+
+    def __post_init__(self) -> None:
+        host = str(self.address)
+        shown = host if self.address.version == 4 else f"[{host}]"
+        object.__setattr__(self, "host", host)
+        object.__setattr__(self, "text", f"{shown}:{self.port}" if self.port else host)
 
     def __str__(self) -> str:
-        host = str(self.address) if self.address.version == 4 else f"[{self.address}]"
-        return f"{host}:{self.port}" if self.port else str(self.address)
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,10 @@ Asker: TypeAlias = Callable[[Check, Target, Steps], Awaitable[ProbeEnded]]
 
 
 async def probe(check: Check, target: Target, steps: Steps | None = None) -> ProbeEnded:
-    """Ask once. Whatever the other side does ends as a result; only a bug in ours raises."""
+    """Ask once. Whatever the other side does ends as a result.
+
+    Raises OSError of OWN_TROUBLE when this host could not ask: that says nothing of the backend.
+    """
     steps = steps if steps is not None else Steps()
     where = f"{check.kind} {target}"
     try:
@@ -99,6 +109,8 @@ async def probe(check: Check, target: Target, steps: Steps | None = None) -> Pro
     except ProbeFailed as failure:
         ended = ProbeEnded(False, f"{where}: {failure}")
     except OSError as error:
+        if error.errno in OWN_TROUBLE:
+            raise
         ended = ProbeEnded(False, f"{where}: {phrase(error)}")
     steps.note(ended.cause)
     return ended
@@ -109,12 +121,13 @@ def _asker(kind: Kind) -> Asker:
     return asker
 
 
+OWN_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM}
+
 _PHRASES = {
     errno.ECONNREFUSED: "refused",
     errno.EHOSTUNREACH: "no route to host: somebody on the way says so",
     errno.ECONNRESET: "the connection was reset",
     errno.EPIPE: "the connection was closed while we sent",
-    errno.EMFILE: "no file descriptor left here",
 }
 
 

@@ -1,0 +1,161 @@
+"""The checks of one balancer: what is probed, by which ways, and what is known before and remembered after.
+
+`health/` knows how to ask and what results mean; here its subjects meet the network's ways and the tunnel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xdplb import hashing
+from xdplb.desired import DesiredService, Health, Key
+from xdplb.errors import KernelError
+from xdplb.health.check import Memory, ProbeEnded
+from xdplb.health.kinds import Through
+from xdplb.health.probe import Steps, Target, probe
+from xdplb.health.subjects import Subject, Way, wants, way_of
+from xdplb.health.watch import Watch, straight
+from xdplb.model import Address, Backend, Service
+from xdplb.tables import BackendRow
+from xdplb.tunnel import Tunnel
+
+CLIENTS_BYTES = 1500  # as long as packets of clients are: Ethernet's
+MOST_AT_ONCE = 32  # probes that one question of an operator sends at a time
+
+
+class Checks:
+    """Every check that is configured, and the tunnel that some of them go through."""
+
+    def __init__(self, changed: Callable[[], None], tunnel: Tunnel) -> None:
+        """`changed` is called, in the event loop, after `health` has changed."""
+        self.tunnel = tunnel
+        self.watch = Watch(changed, self._aim)
+        self._ways: dict[int, BackendRow] = {}  # by what tells a tunnel apart: see `_identity`
+        self._tunnelled = False
+        self._vips: set[Address] = set()  # that probes go to
+        self._closed = ""  # why there is no tunnel although checks would use it
+        self._placed: dict[int, DesiredService] = {}  # whose rows are in there, by the object's id
+
+    @property
+    def health(self) -> dict[Key, Health]:
+        """What the checks found of each backend."""
+        return self.watch.health
+
+    def follow(
+        self,
+        backends: Iterable[tuple[Service, Backend]],
+        known: Mapping[Key, Health] | None = None,
+        memories: Mapping[str, Memory] | None = None,
+    ) -> None:
+        """Check exactly these backends; see `Watch.follow`."""
+        self.watch.follow(wants(backends), known, memories)
+
+    async def open(self, services: Sequence[Service]) -> None:
+        """Have the tunnel there if any check goes through it. Raises KernelError, if one must."""
+        through = {check.through for service in services for check in service.checks} - {Through.DIRECT}
+        self._vips = {
+            vip.address
+            for service in services
+            if any(check.through is not Through.DIRECT for check in service.checks)
+            for vip in service.vips
+        }
+        if not through:
+            return
+        try:
+            await self.tunnel.open(self._vips)
+            self._tunnelled = True
+        except KernelError as error:
+            if Through.TUNNEL in through:
+                raise
+            self._closed = f"checks go directly to the backends, since there is no tunnel for them: {error}"
+
+    async def look(self) -> None:
+        """See whether probes leave by other ways now, after routes or addresses have changed."""
+        if self._tunnelled:
+            await self.tunnel.follow(self._vips)
+            self.watch.aim_anew()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is in the way of checks."""
+        return [self._closed] if self._closed else self.tunnel.warnings
+
+    def put_ways(self, services: Sequence[DesiredService], configured: Mapping[str, Service]) -> None:
+        """Lead the tunnel to where the balancer would send packets of clients now."""
+        if not self._tunnelled:
+            return
+        changed = {}
+        for service in services:
+            settings = configured[service.name]
+            if id(service) in self._placed or not any(c.through is not Through.DIRECT for c in settings.checks):
+                continue
+            for backend in service.backends:
+                identity = _identity(backend.backend.address, way_of(settings))
+                if backend.row is None:
+                    continue
+                row = replace(backend.row, identity=identity, up=True)
+                if self._ways.get(identity) != row:
+                    changed[identity] = self._ways[identity] = row
+        self._placed = {id(service): service for service in services}
+        if changed:
+            self.tunnel.put(self._ways)
+            self.watch.aim_anew()
+
+    def _aim(self, subject: Subject) -> Target | str:
+        if subject.vip is None or subject.way is None:
+            return straight(subject)
+        if subject.vip.address in self.tunnel.trapped or self._closed:
+            if subject.check.through is Through.AUTO:
+                return Target(subject.address, subject.vip.port)
+            return f"probes to {subject.vip.address} cannot go through the tunnel, see the warnings"
+        identity = _identity(subject.address, subject.way)
+        row = self._ways.get(identity)
+        mark = self.tunnel.mark(identity) if row else None
+        if row is None or mark is None:
+            return f"no way through the tunnel to {subject.address} is known"
+        return Target(subject.vip.address, subject.vip.port, mark, min(CLIENTS_BYTES, row.mtu))
+
+    async def run(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """Run each check of these backends once, and return what happened, with its steps."""
+        turns = asyncio.Semaphore(MOST_AT_ONCE)
+        asked = [(key, subject) for key in keys for subject in self.watch.subjects_of(key)]
+        return list(await asyncio.gather(*(self._run(key, subject, turns) for key, subject in asked)))
+
+    async def _run(self, key: Key, subject: Subject, turns: asyncio.Semaphore) -> dict[str, Any]:
+        target = self._aim(subject)
+        async with turns:
+            steps = Steps()
+            try:
+                if isinstance(target, str):
+                    raise OSError(0, target)
+                ended = await probe(subject.check, target, steps)
+            except OSError as error:
+                ended = ProbeEnded(False, f"it could not be asked from here: {error.strerror}")
+        return {
+            "service": key[0],
+            "backend": key[1],
+            "kind": str(subject.check.kind),
+            "through": str(subject.check.through),
+            "to": str(target) if isinstance(target, Target) else str(subject.address),
+            "passed": ended.passed,
+            "cause": ended.cause,
+            "warning": ended.warning,
+            "took_ms": round(steps.took_ms, 3),
+            "steps": [
+                {"at_ms": round(step.at_s * 1e3, 3), "what": step.what, "sent": step.sent, "received": step.received}
+                for step in steps.steps
+            ],
+        }
+
+    async def close(self) -> None:
+        """Stop all checks; the tunnel stays for the next daemon."""
+        await self.watch.close()
+        self.tunnel.close()
+
+
+def _identity(address: Address, way: Way) -> int:
+    """Return what tells the tunnels apart: services that send alike to one backend share theirs."""
+    return hashing.identity("tunnel", str(address), str(way.forward), str(way.gue_port))

@@ -1,0 +1,28 @@
+"""`xdplb events`: what happened to backends, and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import click
+
+from xdplb.admin.client import Client
+from xdplb.cli.main import Target
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what happens next, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one event a line.")
+@click.pass_obj
+def events(target: Target, follow: bool, as_json: bool) -> None:
+    """Show what became of backends since the daemon's start: up, down, draining, and why."""
+    for event in Client(target.socket).events(follow):
+        click.echo(json.dumps(event) if as_json else _line(event))
+
+
+def _line(event: dict[str, Any]) -> str:
+    when = datetime.fromtimestamp(event["at"]).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    state = f"is {event['state']}: {event['cause']}" if event["state"] else "is gone"
+    return f"{when} {event['service']}/{event['backend']} {state}"
