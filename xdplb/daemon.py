@@ -23,7 +23,7 @@ from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header, services_of
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
 from xdplb.evidence import Evidence
@@ -392,7 +392,7 @@ class Daemon:
         }
         made_of = known, overrides.added, overrides.removed, facts
         if self._specs is None or self._specs[0] != made_of:
-            services = [overrides.apply(service) for service in self.config.services]
+            services = services_of(self.config, overrides)
             key = hashing.key_from(self._secret)
             spec = spec_for(self.config, services, key, known, next_seed(0), **facts)  # type: ignore[arg-type]
             self._specs = made_of, spec

@@ -45,6 +45,7 @@ class _Runner:
     fingerprint: str
     users: set[Key] = field(default_factory=set)
     due: float = 0.0  # of the loop's clock
+    began: float = 0.0  # the last probe, by the same
     last: ProbeEnded | None = None
     at: float = 0.0  # when `last` ended, seconds since 1970
     under_way: bool = False
@@ -216,7 +217,7 @@ class Watch:
         if isinstance(target, str):  # that is the network's to tell: no result, and no reason to change anything
             self._schedule(runner, check.interval_s / 2)
             return
-        runner.under_way, runner.target = True, target
+        runner.under_way, runner.target, runner.began = True, target, self._ticked
         self._under_way += 1
         if check.kind is Kind.TCP and check.ask is None:
             self._connect(runner, target)
@@ -252,15 +253,17 @@ class Watch:
         runner.last, runner.at = ended, time.time()
         machine = runner.machine
         said, warning = machine.said, machine.warning
-        self._carry_out(runner, machine.handle(ended, boot_time()))
+        self._carry_out(runner, machine.handle(ended, boot_time()), ended=True)
         if machine.said != said or machine.warning != warning:
             self._renew(runner)
 
-    def _carry_out(self, runner: _Runner, effects: list[Effect]) -> None:
+    def _carry_out(self, runner: _Runner, effects: list[Effect], ended: bool = False) -> None:
+        """Do what the machine wants; after a probe has `ended`, the next one counts from its begin."""
         for effect in effects:
             if isinstance(effect, Probe):
                 spread = random.uniform(1 - JITTER, 1 + JITTER)
-                self._schedule(runner, effect.after_s * spread)
+                took_s = asyncio.get_running_loop().time() - runner.began if ended else 0.0
+                self._schedule(runner, max(0.0, effect.after_s * spread - took_s))
             elif isinstance(effect, Report):
                 self._remember(runner)
                 self._renew(runner)
