@@ -19,7 +19,8 @@ from xdplb import hashing
 from xdplb.dataplane.fake import Fake
 from xdplb.desired import DesiredService
 from xdplb.model import Backend, Service, Vip
-from xdplb.reconcile import Ended, Rings, reconcile
+from xdplb.reconcile import Memo, reconcile
+from xdplb.slots import Ended
 from xdplb.sweep import Clock, Look, look_for
 from xdplb.tables import MOVED, MOVING, SETTLED, Tables, slot_parts
 from xdplb.transitions import Transitions
@@ -69,7 +70,7 @@ class Plane:
     """One data plane under the daemon's rules: what changes, when slots go on, what a sweep does."""
 
     def __init__(self, plane: Fake | Xdp) -> None:
-        self.plane, self.rings, self.transitions = plane, Rings(), Transitions()
+        self.plane, self.rings, self.transitions = plane, Memo(), Transitions()
         self.services: tuple[DesiredService, ...] = ()
         self.clock = Clock()
 

@@ -125,7 +125,7 @@ def test_limits_are_kept_as_what_one_packet_costs() -> None:
 
 
 def test_what_is_unchanged_is_the_same_object_with_a_memo() -> None:
-    memo: Memo = {}
+    memo = Memo()
     conf = config(service(), dns())
     hops = {b.address: hop(4) for b in BACKENDS4}
     health = {("web", b.name): Health(True, "ok") for b in BACKENDS4}
@@ -163,7 +163,7 @@ def test_a_drain_says_what_becomes_of_it(deadlines: dict[Key, float], removing: 
 
 def test_at_its_deadline_a_draining_backend_lets_its_flows_go_and_the_memo_sees_it() -> None:
     overrides = Overrides(draining={("web", ONE.name)}, deadlines={("web", ONE.name): NOON})
-    memo: Memo = {}
+    memo = Memo()
     before = desire(CONFIG, overrides, ALL_UP, HOPS, memo, NOON - 1)[0].backends
 
     after = desire(CONFIG, overrides, ALL_UP, HOPS, memo, NOON)[0].backends
@@ -196,7 +196,7 @@ def test_a_weight_of_an_operator_counts_and_0_leaves_a_backend_idle_with_its_flo
 
 
 def test_a_share_is_that_of_its_backend_alone() -> None:
-    memo: Memo = {}
+    memo = Memo()
     first = desire(CONFIG, Overrides(), ALL_UP, HOPS, memo)[0]
 
     second = desire(CONFIG, Overrides(), ALL_UP, HOPS, memo, shares={("web", TWO.name): 0.25})[0]
@@ -221,7 +221,7 @@ def test_a_second_chance_takes_room_for_one_more_header_of_the_widest_backend() 
 
 def test_an_ipv6_backend_makes_all_others_packets_shorter_also_with_a_memo() -> None:
     hops = HOPS | {BACKENDS6[0].address: hop(6)}
-    memo: Memo = {}
+    memo = Memo()
     plain = config(service(second_chance=True, checks=()))
     desire(plain, Overrides(), {}, hops, memo)
 

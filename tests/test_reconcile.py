@@ -15,7 +15,8 @@ from xdplb.dataplane.fake import Fake
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService, Health, Overrides, desire
 from xdplb.model import Backend, Config, Service, Vip
-from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
+from xdplb.reconcile import Memo, NoRoom, needed, reconcile
+from xdplb.slots import Ended
 from xdplb.tables import (
     MOVED,
     MOVING,
@@ -240,7 +241,7 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(worlds(), st.booleans()), min_size=1, max_size=6))
 def test_a_memo_changes_nothing_but_the_time_it_takes(history: list[tuple[tuple[DesiredService, ...], bool]]) -> None:
-    with_memo, without, rings = Fake(SPEC), Fake(SPEC), Rings()
+    with_memo, without, rings = Fake(SPEC), Fake(SPEC), Memo()
     for services, settled in history:
         ended = everything(with_memo, services) if settled else None
         for fake, memo in ((with_memo, rings), (without, None)):

@@ -11,7 +11,8 @@ from tests.rig.packets import BACKENDS4, CLIENT4, VIP4, config, service
 from tests.rig.xdp import SPEC, desired
 from xdplb.dataplane.fake import Fake
 from xdplb.model import Vip
-from xdplb.reconcile import Ended, reconcile
+from xdplb.reconcile import reconcile
+from xdplb.slots import Ended
 from xdplb.sweep import CLOSED_S, CYCLE, OPEN_UNIT_S, Clock, look_for
 from xdplb.tables import MOVED, slot_parts
 

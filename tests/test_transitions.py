@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.rig.packets import config, service
 from tests.rig.xdp import desired
-from xdplb.reconcile import Ended
+from xdplb.slots import Ended
 from xdplb.tables import MOVED, MOVING, Change, ClearBackend, PutSlots, ServiceRow, Tables, slot_word
 from xdplb.transitions import Transitions
 

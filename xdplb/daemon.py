@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from xdplb.operators import drop_backends
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
+from xdplb.saving import Saving
 from xdplb.schedule import Schedule, boot_time
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
@@ -46,6 +48,7 @@ from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
 
+SWITCH_S = 0.0005  # so long may a thread (a large ring, the state) keep checks from the processor; Python's own: 5 ms
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
@@ -87,6 +90,8 @@ class Daemon:
         self._written = 0  # map entries, since the start
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
+        self.saving = Saving(self.name, self._state, lambda: self.checks.watch.memories(), self._saved)
+        self._placed: Overrides | None = None  # whose backends `kept.places` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._gone = False  # a backend that was removed may still be looked for
@@ -242,6 +247,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Reconcile whenever something happened, for ever."""
+        sys.setswitchinterval(SWITCH_S)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
@@ -266,6 +272,7 @@ class Daemon:
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
+        self.saving.close()
         if self._loaded:
             self._save()
         await self.checks.close()
@@ -295,16 +302,18 @@ class Daemon:
             self._save()
             self._gone = True
             self._follow()
-        before, known = self.services, self.kept.health
-        self.kept.health = {key: h for key, h in self.checks.health.items() if h.up is not None}
-        self.services, ramped = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
+        before, self.kept.health = self.services, self.checks.health
+        health, hops = self.checks.health, self.network.hops
+        self.services, found = self.schedule.desire(self.kept.overrides, health, hops, before)
         self.schedule.set_alarm(self.kept.overrides)
-        self.checks.put_ways(self.services, self._configured)
-        for event in self.events.follow(before, self.services):
-            log.info("%s", event)
-        if ramped or {k: h.up for k, h in known.items()} != {k: h.up for k, h in self.kept.health.items()}:
-            self._save()
-        changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        try:
+            changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+        finally:  # nobody waits for these, packets least of all
+            self.checks.put_ways(self.services, self._configured)
+            for event in self.events.follow(before, self.services):
+                log.info("%s", event)
+            if found:
+                self.saving.soon()
         if changes:
             self._slots = None
         self.flows_counted()  # where nothing is learned, nobody will be counted
@@ -328,16 +337,24 @@ class Daemon:
 
     def _save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
-        backends = keys_of(self.config.services, self.kept.overrides)
-        self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
         self.kept.checks = self.checks.watch.memories()
         try:
-            state.save(self.name, self.kept)
-            self._unsaved = ""
+            self.saving.now()
+            self._saved(None)
         except DaemonError as error:
-            if not self._unsaved:
-                log.error("%s", error)
-            self._unsaved = str(error)
+            self._saved(error)
+
+    def _saved(self, error: DaemonError | None) -> None:
+        if error and not self._unsaved:
+            log.error("%s", error)
+        self._unsaved = str(error) if error else ""
+
+    def _state(self) -> state.Kept:
+        """Return what has to be kept now."""
+        if self._placed is not self.kept.overrides:
+            backends, self._placed = keys_of(self.config.services, self.kept.overrides), self.kept.overrides
+            self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
+        return self.kept
 
     def _spec(self, known: Spec | None) -> Spec:
         """Return what must be compiled in for the services as they are, in tables as they are if known."""
@@ -418,7 +435,7 @@ class Daemon:
         """
         before, self.kept.overrides = self.kept.overrides, overrides
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise
@@ -447,7 +464,7 @@ class Daemon:
         after.prefixes |= changes
         self.kept.overrides = after
         try:
-            state.save(self.name, self.kept)
+            self.saving.now()
         except DaemonError:
             self.kept.overrides = before
             raise

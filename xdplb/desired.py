@@ -5,7 +5,7 @@ Pure: the same inputs give the same desired state, in any order of events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 
 from xdplb import hashing
 from xdplb.contract import CONSTANTS
+from xdplb.differences import Seen, differences
 from xdplb.model import Action, Address, Affinity, Backend, Balancer, Config, Forward, Limits, Rate, Service, State, Vip
 from xdplb.ring import ring_size
 from xdplb.tables import NO_MTU, BackendRow, LimitRow, Way
@@ -180,9 +181,36 @@ class DesiredService:
         return min((b.row.mtu for b in self.backends if b.row), default=NO_MTU)
 
 
+Became = tuple[DesiredService, DesiredBackend | None, DesiredBackend | None]  # service, before and after
+
+
+def find_changed(before: Sequence[DesiredService], after: Sequence[DesiredService]) -> Iterator[Became]:
+    """Yield every backend that is another one now, as it was and as it is; None: it was not there, or is gone."""
+    old = {service.name: service for service in before}
+    for service in after:
+        was = old.pop(service.name, None)
+        if was is not service:
+            yield from ((service, *pair) for pair in _pairs(was.backends if was else (), service.backends))
+    yield from ((service, backend, None) for service in old.values() for backend in service.backends)
+
+
+def _pairs(
+    before: Sequence[DesiredBackend], after: Sequence[DesiredBackend]
+) -> Iterator[tuple[DesiredBackend | None, DesiredBackend | None]]:
+    if len(before) == len(after):
+        places = list(differences(before, after))
+        before, after = [before[n] for n in places], [after[n] for n in places]
+    was = {backend.backend.name: backend for backend in before}
+    for backend in after:
+        old = was.pop(backend.backend.name, None)
+        if old != backend:
+            yield old, backend
+    yield from ((gone, None) for gone in was.values())
+
+
 _Facts = tuple[Health | None, Hop | str, Drain | None, float]  # of a backend; the last one is its share
+_NOTHING_KNOWN: _Facts = (None, "", None, 1.0)
 NO_SHARES: Mapping[Key, float] = MappingProxyType({})
-Memo = dict[str, tuple[list[Any], DesiredService]]  # by service: what it was made of, and what came out
 
 
 def desire(
@@ -196,53 +224,148 @@ def desire(
 ) -> tuple[DesiredService, ...]:
     """Return the desired state. A hop that is a string says why there is none.
 
-    With a memo, a service for which nothing changed is the same object as last time. `now` is in seconds since 1970;
-    `shares` are those of backends in a slow start.
+    With a memo, only what changed is made again; a service for which nothing did is the same object as last time. `now`
+    is in seconds since 1970; `shares` are those of backends in a slow start.
     """
-    found = []
-    for service in (overrides.apply(s) for s in config.services):
-        made_of: list[Any] = [config.balancer, service]
-        for backend in service.backends:
-            key = (service.name, backend.name)
-            hop = hops.get(backend.address, "its route is not known yet")
-            made_of.append((health.get(key), hop, overrides.drain_of(key, now), shares.get(key, 1.0)))
-        known = memo.get(service.name) if memo else None
-        if known is None or known[0] != made_of:
-            known = made_of, _service(config.balancer, service, made_of[2:], _unchanged(known, made_of))
-        if memo is not None:
-            memo[service.name] = known
-        found.append(known[1])
-    return tuple(found)
+    memo, inputs = memo or Memo(), Inputs(overrides, health, hops, now, shares)
+    for number, facts in memo.find_news(config, inputs):
+        memo.make(number, facts)
+    return memo.services
 
 
-def _unchanged(known: tuple[list[Any], DesiredService] | None, made_of: list[Any]) -> dict[int, DesiredBackend]:
-    """Return the backends of which nothing changed, by the `id` of their values, which are the same objects still."""
-    if known is None or known[0][0] is not made_of[0]:
-        return {}
-    before, now = known[0][1], made_of[1]
-    if before is not now and replace(before, backends=now.backends) != now:
-        return {}
-    if second_header(before) != second_header(now):
-        return {}
-    facts = {id(backend): fact for backend, fact in zip(now.backends, made_of[2:], strict=True)}
-    kept = zip(known[0][2:], before.backends, known[1].backends, strict=False)
-    return {id(backend): desired for fact, backend, desired in kept if facts.get(id(backend)) == fact}
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a desired state is made of, but for the configuration."""
+
+    overrides: Overrides
+    health: Mapping[Key, Health]
+    hops: Mapping[Address, Hop | str]
+    now: float
+    shares: Mapping[Key, float]
+
+    def facts(self, service: Service, backend: Backend) -> _Facts:
+        """Return what is known of one backend."""
+        key = (service.name, backend.name)
+        hop = self.hops.get(backend.address, "its route is not known yet")
+        return self.health.get(key), hop, self.overrides.drain_of(key, self.now), self.shares.get(key, 1.0)
+
+
+@dataclass(slots=True)
+class _Made:
+    """A service as it was made last: of what, and what came out."""
+
+    service: Service
+    facts: list[_Facts]
+    backends: list[DesiredBackend | None]
+    desired: DesiredService | None = None
+
+
+class Memo:
+    """The last desired state and what it was made of, so that the next one costs what is new and little more."""
+
+    def __init__(self) -> None:
+        self._config: Config | None = None
+        self._overrides = Overrides()
+        self._made: list[_Made] = []
+        self._places: dict[Key, tuple[int, int]] = {}  # numbers of service and backend
+        self._at: dict[Address, list[Key]] = {}
+        self._health, self._hops = Seen[Key, Health](), Seen[Address, Hop | str]()
+        self._shares: Mapping[Key, float] = NO_SHARES
+        self.found: Collection[Key] = ()  # of whom checks have found something else since the last time
+
+    @property
+    def services(self) -> tuple[DesiredService, ...]:
+        """The desired state."""
+        return tuple(made.desired for made in self._made if made.desired)
+
+    def find_news(self, config: Config, inputs: Inputs) -> Iterator[tuple[int, dict[int, _Facts]]]:
+        """Yield each service that may have to be another one now, and what is known of which backends; by number."""
+        for number, positions in self._find_places(config, inputs).items():
+            service = self._made[number].service
+            yield number, {n: inputs.facts(service, service.backends[n]) for n in positions}
+
+    def _find_places(self, config: Config, inputs: Inputs) -> Mapping[int, Sequence[int]]:
+        """Return the backends that may have to be others now, by service; remember the inputs."""
+        overrides, before = inputs.overrides, self._overrides
+        self.found, moved = self._health.take(inputs.health), self._hops.take(inputs.hops)
+        shares, self._shares = self._shares, dict(inputs.shares)
+        if config is not self._config or _members(overrides) != _members(before):
+            self._begin(config, overrides)
+            return {number: range(len(made.facts)) for number, made in enumerate(self._made)}
+        keys = {*self.found, *(key for address in moved for key in self._at.get(address, ()))}
+        keys |= {key for key in shares.keys() | self._shares if shares.get(key) != self._shares.get(key)}
+        if overrides.draining or before.draining:
+            keys |= overrides.draining ^ before.draining
+            keys |= {key for its in (before, overrides) for times in (its.deadlines, its.removing) for key in times}
+            self._overrides = overrides.copy()
+        found: dict[int, list[int]] = {}
+        for number, position in sorted(self._places[key] for key in keys if key in self._places):
+            found.setdefault(number, []).append(position)
+        return found
+
+    def _begin(self, config: Config, overrides: Overrides) -> None:
+        """Take up another configuration, or other backends and weights."""
+        same = self._config is not None and self._config.balancer is config.balancer
+        known = {made.service.name: made for made in self._made} if same else {}
+        self._config, self._overrides = config, overrides.copy()
+        self._made = [_begin(service, known.get(service.name)) for service in map(overrides.apply, config.services)]
+        self._places, self._at = {}, {}
+        for number, made in enumerate(self._made):
+            for position, backend in enumerate(made.service.backends):
+                key = (made.service.name, backend.name)
+                self._places[key] = number, position
+                self._at.setdefault(backend.address, []).append(key)
+
+    def make(self, number: int, facts: Mapping[int, _Facts]) -> None:
+        """Make a service of which this is known of some backends; nothing, when it was known already."""
+        made = self._made[number]
+        assert self._config
+        anew = [n for n, known in facts.items() if made.backends[n] is None or made.facts[n] != known]
+        for n in anew:
+            made.facts[n] = facts[n]
+        if anew or made.desired is None:
+            made.desired = _service(self._config.balancer, made.service, made.facts, made.backends, anew)
+            made.backends = [*made.desired.backends]
+
+
+def _members(overrides: Overrides) -> tuple[object, ...]:
+    """Return what decides which backends there are, with which weights."""
+    return overrides.added, overrides.removed, overrides.weights
+
+
+def _begin(service: Service, known: _Made | None) -> _Made:
+    """Return a service to be made, with what is known of its backends, by the `id` of their values."""
+    made = _Made(service, [_NOTHING_KNOWN] * len(service.backends), [None] * len(service.backends))
+    if known is None or replace(known.service, backends=service.backends) != service:
+        return made
+    if known.service is service:
+        return known
+    if second_header(known.service) == second_header(service):
+        kept = {
+            id(b): pair
+            for b, pair in zip(known.service.backends, zip(known.facts, known.backends, strict=False), strict=False)
+        }
+        pairs = [kept.get(id(b), (_NOTHING_KNOWN, None)) for b in service.backends]
+        made.facts, made.backends = [facts for facts, _ in pairs], [desired for _, desired in pairs]
+    return made
 
 
 def _service(
     balancer: Balancer,
     service: Service,
     facts: Sequence[_Facts],
-    kept: Mapping[int, DesiredBackend],
+    known: Sequence[DesiredBackend | None],
+    anew: Iterable[int],
 ) -> DesiredService:
+    """Return a service whose backends are `known`, but for those of these numbers, which are to be made anew."""
     number = hashing.identity("service", service.name)
     if service.forward is Forward.LOCAL:
         backends: tuple[DesiredBackend, ...] = (_this_host(service),)
     else:
-        backends = tuple(
-            kept.get(id(b)) or _backend(balancer, service, b, fact)
-            for b, fact in zip(service.backends, facts, strict=True)
-        )
+        made = list(known)
+        for n in anew:
+            made[n] = _backend(balancer, service, service.backends[n], facts[n])
+        backends = tuple(filter(None, made))
     client = service.affinity is Affinity.CLIENT
     return DesiredService(
         service.name,

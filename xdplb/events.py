@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xdplb.desired import DesiredService
+from xdplb.desired import DesiredService, find_changed
 
 KEPT = 1000  # who asks later than this has missed some, and sees it by the numbers
 
@@ -46,15 +46,13 @@ class Events:
 
     def follow(self, before: Sequence[DesiredService], after: Sequence[DesiredService]) -> list[Event]:
         """Take up what became of the backends; return what is new in it."""
-        same = {id(service) for service in before} & {id(service) for service in after}
-        was = {(s.name, b.backend.name): b for s in before if id(s) not in same for b in s.backends}
-        now = {(s.name, b.backend.name): b for s in after if id(s) not in same for b in s.backends}
         found = []
-        for key, backend in now.items():
-            old = was.get(key)
-            if old is None or old.state is not backend.state:
-                found.append(self._add(*key, str(old.state) if old else None, str(backend.state), backend.reason))
-        found += [self._add(*key, str(was[key].state), None, "removed") for key in was.keys() - now.keys()]
+        for service, was, has in find_changed(before, after):
+            if has and (was is None or was.state is not has.state):
+                old = str(was.state) if was else None
+                found.append(self._add(service.name, has.backend.name, old, str(has.state), has.reason))
+            elif was and not has:
+                found.append(self._add(service.name, was.backend.name, str(was.state), None, "removed"))
         if found:
             self._news.set()
             self._news = asyncio.Event()

@@ -28,7 +28,8 @@ from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
-from xdplb.reconcile import Ended, NoRoom, Rings, needed, reconcile
+from xdplb.reconcile import Memo, NoRoom, find_few_news, follow, needed, reconcile
+from xdplb.slots import Ended
 from xdplb.sweep import Clock, backends_named
 from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
 from xdplb.transitions import Transitions
@@ -52,7 +53,7 @@ class Forwarding:
         self._kernel: Kernel | None = None
         self._old: Kernel | None = None  # tables that are still in use, when the new ones have been made at a start
         self._carried: Tables | None = None  # what new tables are taken for until they have been written
-        self._rings: Rings = {}  # as they lie in the kernel
+        self._memo = Memo()  # what lies in the kernel
         self.services: Sequence[DesiredService] = ()  # as they were last written
         self.transitions = Transitions()
         self.lists: Lists | None = None  # what the guard's table should say
@@ -265,15 +266,15 @@ class Forwarding:
     async def write(self, services: Sequence[DesiredService], wanted: Spec) -> list[Change]:
         """Make the tables equal to what is desired, let slots go on; return what was changed. Raises KernelError."""
         await self.become(self.kernel.spec.union(wanted), services)  # compiled in before it is used,
-        rings, self._rings = self._rings, {}  # given back when all went well
+        memo, self._memo = self._memo, Memo()  # given back when all went well
         try:
-            changes = await self._changes(services, self.kernel, self.transitions.ended(time.monotonic()), rings)
+            changes = await self._changes(services, self.kernel, self.transitions.ended(time.monotonic()), memo)
         except NoRoom as reason:
             await self._grow(str(reason), services)
-            rings = {}
-            changes = await self._changes(services, self.kernel, {}, rings)
+            memo = Memo()
+            changes = await self._changes(services, self.kernel, {}, memo)
         self._apply(changes)
-        self._rings, self._carried = rings, None
+        self._memo, self._carried = memo, None
         self.transitions.note(changes, services, time.monotonic())
         self.services = services
         kept = self.kernel.spec
@@ -313,11 +314,13 @@ class Forwarding:
         services: Sequence[DesiredService],
         kernel: Kernel,
         ended: Mapping[int, Ended] | None = None,
-        rings: Rings | None = None,
+        memo: Memo | None = None,
     ) -> list[Change]:
-        """Reconcile in a thread: large rings take their time, and checks must not wait for them."""
+        """Reconcile, in a thread unless it takes no time: checks must not wait for large rings."""
         spec, tables = kernel.spec, replace(self._carried or kernel.tables(), held=frozenset(self.transitions.held))
-        return only_real(await asyncio.to_thread(reconcile, services, tables, spec.capacity, spec.seed, ended, rings))
+        if memo and (news := find_few_news(services, ended or {}, memo)) is not None:
+            return follow(services, news, tables, ended or {}, memo)
+        return only_real(await asyncio.to_thread(reconcile, services, tables, spec.capacity, spec.seed, ended, memo))
 
     async def become(self, spec: Spec, services: Sequence[DesiredService]) -> None:
         """Swap the program, and the tables with it when their layout changes. Raises KernelError."""
@@ -346,7 +349,7 @@ class Forwarding:
 
     async def _fill(self, new: Kernel, old: Kernel, services: Sequence[DesiredService]) -> Prefixes | None:
         """Write new tables; return the guard's. Raises NoRoom and `Full`, and then everything is as before."""
-        carried, self._rings = self._carried, {}
+        carried, self._memo = self._carried, Memo()
         try:
             prefixes = None
             if self.lists:

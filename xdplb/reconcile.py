@@ -8,20 +8,18 @@ backwards for what goes.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 from xdplb import hashing
-from xdplb.desired import DesiredService
+from xdplb.desired import DesiredBackend, DesiredService
+from xdplb.differences import differences
 from xdplb.hashing import Key
-from xdplb.model import State
-from xdplb.ring import Member, build_ordered
+from xdplb.ring import QUICK
+from xdplb.slots import NOTHING, Ended, Extent, RingMemo, due_slots, fill_ring, member, write_slots
 from xdplb.tables import (
-    MOVED,
-    MOVING,
     NO_BACKEND,
-    SETTLED,
     Capacity,
     Change,
     ClearBackend,
@@ -36,9 +34,9 @@ from xdplb.tables import (
     ServiceRow,
     Tables,
     power_of_two,
-    slot_parts,
-    slot_word,
 )
+
+FEW = 64  # backends that are followed one by one at once
 
 
 class NoRoom(Exception):
@@ -58,36 +56,135 @@ def needed(services: Sequence[DesiredService]) -> Capacity:
     )
 
 
+@dataclass(slots=True)
+class Memo:
+    """What was written last, and where each thing lies. To be thrown away when it was not written after all."""
+
+    services: Sequence[DesiredService] = ()
+    indexes: dict[int, int] = field(default_factory=dict)  # of backends, by identity
+    live: set[int] = field(default_factory=set)  # these indexes
+    rings: dict[int, RingMemo] = field(default_factory=dict)  # by service's identity
+
+
 def reconcile(
     services: Sequence[DesiredService],
     actual: Tables,
     capacity: Capacity,
     seed: int,
     ended: Mapping[int, Ended] | None = None,
-    memo: Rings | None = None,
+    memo: Memo | None = None,
 ) -> list[Change]:
     """Return the changes that lead from `actual` to `services`, in the order to apply them. Raises NoRoom.
 
     `ended` says, by service, which slots may go on to their next state. With a memo, only what changed since it was
     made is looked at; it must be thrown away when the changes were not applied.
     """
+    known, ended = memo or Memo(), ended or {}
+    news = find_news(services, known)
+    if news is not None:
+        changes = follow(services, news, actual, ended, known)
+        for number in news:
+            known.rings[services[number].identity].ring.prepare()
+        return changes
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
-    put_slots, extents = _fill_rings(services, indexes, offsets, actual, ended or {}, {} if memo is None else memo)
+    put_slots, rings = _fill_rings(services, indexes, offsets, actual, ended, known)
     limits, put_limits = _place_limits(services, actual, capacity)
     rows = _wanted_rows(services, offsets, limits)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
     put_networks, clear_networks = _networks(services, actual)
-    changes: list[Change] = [*put_backends, *put_slots, *put_limits, *put_services, *put_networks]
+    changes = [*put_backends, *put_slots, *put_limits, *put_services, *put_networks]
     changes += [*clear_networks, *clear_services]
     changes += [ClearLimit(index) for index in sorted(actual.limits) if index not in limits.values()]
-    changes += _free_slots(actual, extents)
+    changes += _free_slots(actual, {ring.extent for ring in rings.values()})
     live = set(indexes.values())
-    if memo:
-        for gone in memo.keys() - {service.identity for service in services}:
-            del memo[gone]
     changes += [ClearBackend(index) for index in sorted(actual.backends) if index not in live]
+    known.services, known.indexes, known.live, known.rings = services, indexes, live, rings
+    if memo is not None:
+        for ring in rings.values():
+            ring.ring.prepare()
     return changes
+
+
+# --- where only the states of backends changed --------------------------------------------------------------
+
+_all_but_words = attrgetter(*(item.name for item in fields(DesiredBackend) if item.compare and item.name != "reason"))
+_SHAPE = [item.name for item in fields(DesiredService) if item.name != "backends"]
+News = dict[int, dict[int, DesiredBackend]]  # by a service's number, its backends that are others now, by theirs
+
+
+def find_news(services: Sequence[DesiredService], memo: Memo) -> News | None:
+    """Return which backends are others than was written last; None: there is more to change than they and their slots.
+
+    What a check finds is never more than that.
+    """
+    if len(services) != len(memo.services) or not services:
+        return None
+    found: News = {}
+    for number in differences(memo.services, services):
+        before, now = memo.services[number], services[number]
+        if any(getattr(before, name) != getattr(now, name) for name in _SHAPE):
+            return None
+        if len(before.backends) != len(now.backends):
+            return None
+        changed = {
+            n: now.backends[n]
+            for n in differences(before.backends, now.backends)
+            if _all_but_words(before.backends[n]) != _all_but_words(now.backends[n])
+        }
+        if not all(_keeps_its_place(before.backends[n], backend, memo) for n, backend in changed.items()):
+            return None
+        if any(_mtu(before.backends[n]) != _mtu(b) for n, b in changed.items()) and before.mtu != now.mtu:
+            return None
+        if changed:
+            found[number] = changed
+    return found
+
+
+def _keeps_its_place(before: DesiredBackend, now: DesiredBackend, memo: Memo) -> bool:
+    """Whether a backend keeps its name, weight and place in the tables."""
+    placed = now.row is None or now.identity in memo.indexes
+    weight = member(before).weight == member(now).weight
+    return placed and weight and before.identity == now.identity and before.backend == now.backend
+
+
+def _mtu(backend: DesiredBackend) -> int | None:
+    return backend.row.mtu if backend.row else None
+
+
+def find_few_news(services: Sequence[DesiredService], ended: Mapping[int, Ended], memo: Memo) -> News | None:
+    """Return the news when they can be followed in a few milliseconds, and None otherwise."""
+    news = find_news(services, memo)
+    if news is None or sum(map(len, news.values())) > FEW:
+        return None
+    if sum(len(due.windows) + len(due.flows) for due in ended.values()) > QUICK:
+        return None
+    for number, changed in news.items():
+        ring = memo.rings[services[number].identity].ring
+        if not ring.quick({n: member(b) for n, b in changed.items()}):
+            return None
+    return news
+
+
+def follow(
+    services: Sequence[DesiredService], news: News, actual: Tables, ended: Mapping[int, Ended], memo: Memo
+) -> list[Change]:
+    """Return the changes that these news make, and bring the memo up to date."""
+    puts: list[Change] = []
+    moved: dict[int, list[int]] = {}
+    for number, changed in news.items():
+        ring = memo.rings[services[number].identity]
+        puts += [put for b in changed.values() if (put := _put_backend(b, memo.indexes.get(b.identity), actual))]
+        moved[number] = list(ring.ring.change({n: member(b) for n, b in changed.items()}))
+    due = [n for n, service in enumerate(services) if service.identity in ended] if ended else []
+    for number in sorted({*news, *due}):
+        service = services[number]
+        ring, may = memo.rings[service.identity], ended.get(service.identity, NOTHING)
+        slots = {*moved.get(number, ()), *(due_slots(ring, may) if may is not NOTHING else ())}
+        if entries := write_slots(service, ring, slots, memo.live, actual, may):
+            puts.append(PutSlots(service.identity, entries))
+    memo.services = services
+    return puts
 
 
 # --- backends -----------------------------------------------------------------------------------------------
@@ -104,34 +201,31 @@ def _place_backends(
     changes: list[Change] = []
     for desired in (backend for service in services for backend in service.backends):
         index = known.get(desired.identity)
-        if desired.row is None:
-            if index is not None:  # unreachable for now: it keeps its index and its counters, but no flows
-                indexes[desired.identity] = index
-                if actual.backends[index].up:
-                    changes.append(PutBackend(index, replace(actual.backends[index], up=False), fresh=False))
-            continue
-        fresh = index is None
-        if index is None and (index := next(free, None)) is None:
+        if index is None and desired.row is not None and (index := next(free, None)) is None:
             raise NoRoom(f"{capacity.backends} backends")
-        indexes[desired.identity] = index
-        have = actual.backends.get(index)
-        if have is not desired.row and have != desired.row:
-            changes.append(PutBackend(index, desired.row, fresh))
+        if index is not None:
+            indexes[desired.identity] = index
+        if put := _put_backend(desired, index, actual):
+            changes.append(put)
     return indexes, changes
+
+
+def _put_backend(desired: DesiredBackend, index: int | None, actual: Tables) -> PutBackend | None:
+    """Return how to write a backend's row, if it is not right."""
+    if index is None:
+        return None
+    have, row = actual.backends.get(index), desired.row
+    if row is None:  # unreachable for now: it keeps its index and its counters, but no flows
+        return PutBackend(index, replace(have, up=False), fresh=False) if have and have.up else None
+    return PutBackend(index, row, fresh=have is None) if have is not row and have != row else None
 
 
 # --- rings --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    offset: int
-    size: int
-
-
 def _place_rings(services: Sequence[DesiredService], actual: Tables, capacity: Capacity) -> dict[int, int]:
     """Give every service its slots, the old ones if their number is right: identity -> offset."""
-    known = {r.identity: _Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
+    known = {r.identity: Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
     taken = set(known.values())  # old extents are in use until the VIPs have moved away
     offsets: dict[int, int] = {}
     for service in services:
@@ -143,7 +237,7 @@ def _place_rings(services: Sequence[DesiredService], actual: Tables, capacity: C
     return offsets
 
 
-def _first_fit(taken: set[_Extent], size: int, slots: int) -> _Extent:
+def _first_fit(taken: set[Extent], size: int, slots: int) -> Extent:
     at = 0
     for extent in sorted(taken, key=lambda e: e.offset):
         if extent.offset - at >= size:
@@ -151,42 +245,7 @@ def _first_fit(taken: set[_Extent], size: int, slots: int) -> _Extent:
         at = max(at, extent.offset + extent.size)
     if at + size > slots:
         raise NoRoom(f"{slots} slots")
-    return _Extent(at, size)
-
-
-def members_of(service: DesiredService) -> list[Member]:
-    """Return a service's backends as its ring sees them: whatever keeps one from new flows counts as not up."""
-    return [
-        Member(
-            key=f"{b.backend.name}\0{b.backend.address}",
-            weight=b.backend.weight,
-            up=b.state is State.UP,
-            share=b.share,
-        )
-        for b in service.backends
-    ]
-
-
-@dataclass(slots=True)
-class RingMemo:
-    """A ring as it was last written: what it was made of, its places, and which of its slots are not settled."""
-
-    service: DesiredService
-    extent: _Extent
-    index_of: list[int]
-    places: array[int]
-    unsettled: set[int]
-
-
-Rings = dict[int, RingMemo]  # by service
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Slots (numbers in the table) of a service that may go on: from moving to moved, from moved to settled."""
-
-    windows: Collection[int] = ()  # whose learn window is over
-    flows: Collection[int] = ()  # of which no flow is remembered any more
+    return Extent(at, size)
 
 
 def _fill_rings(
@@ -195,88 +254,36 @@ def _fill_rings(
     offsets: dict[int, int],
     actual: Tables,
     ended: Mapping[int, Ended],
-    memo: Rings,
-) -> tuple[list[Change], set[range]]:
-    """Return the slots to write, a change per service, and the extents in use; bring the memo up to date."""
+    memo: Memo,
+) -> tuple[list[Change], dict[int, RingMemo]]:
+    """Return the slots to write, a change per service, and all rings as they are then."""
     live = set(indexes.values())
-    old = {r.identity: _Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
+    old = {r.identity: Extent(r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size}
+    before = {service.identity: service for service in memo.services}
     changes: list[Change] = []
-    extents: set[range] = set()
+    rings: dict[int, RingMemo] = {}
     for service in services:
-        offset = offsets[service.identity]
-        extents.add(range(offset, offset + service.ring_size))
-        new = _Extent(offset, service.ring_size)
-        was, known = old.get(service.identity, new), memo.get(service.identity)
-        due = ended.get(service.identity, _NOTHING)
-        if known and known.extent == new == was and known.service is service and due is _NOTHING:
+        extent = Extent(offsets[service.identity], service.ring_size)
+        was, known = old.get(service.identity, extent), memo.rings.get(service.identity)
+        due = ended.get(service.identity, NOTHING)
+        if known and known.extent == extent == was and before.get(service.identity) is service and due is NOTHING:
+            rings[service.identity] = known
             continue
-        places, order = build_ordered(members_of(service), service.ring_size, service.name)
-        index_of = [indexes.get(service.backends[i].identity, NO_BACKEND) for i in order] + [NO_BACKEND]  # [-1]: none
-        todo: Sequence[int] = range(service.ring_size)
-        unsettled = set(known.unsettled) if known and known.extent == new else set[int]()
-        if known and known.extent == new == was and known.index_of == index_of:
-            todo = sorted(unsettled.union(_differences(known.places, places)))
-        entries = {}
-        before = actual.slots[was.offset : was.offset + was.size] if len(todo) > was.size // 4 else None
-        for slot in todo:
-            # Slots are picked by a hash's upper bits: a slot of a ring twice as large is half of one of the old.
-            old_slot = slot * was.size // new.size
-            have = before[old_slot] if before is not None else actual.slots[was.offset + old_slot]
-            wanted = index_of[places[slot]]
-            word = have if have == wanted else _next(have, wanted, live, service, due, was.offset + old_slot)
-            if was != new or have != word:
-                entries[offset + slot] = word
-            if word >> 62:
-                unsettled.add(slot)
-            else:
-                unsettled.discard(slot)
+        ring, entries = fill_ring(service, extent, was, indexes, live, actual, due, known)
+        rings[service.identity] = ring
         if entries:
             changes.append(PutSlots(service.identity, entries))
-        memo[service.identity] = RingMemo(service, new, index_of, places, unsettled)
-    return changes, extents
+    return changes, rings
 
 
-def _differences(a: array[int], b: array[int], step: int = 512) -> Iterator[int]:
-    """Yield where two arrays of one length differ; long equal stretches are passed at a glance."""
-    for at in range(0, len(a), step):
-        left, right = a[at : at + step], b[at : at + step]
-        if left != right:
-            yield from (at + n for n, (x, y) in enumerate(zip(left, right, strict=True)) if x != y)
-
-
-_NOTHING = Ended()
-
-
-def _next(have: int, backend: int, live: Collection[int], service: DesiredService, due: Ended, slot: int) -> int:
-    """Return a slot's next word. While it moves, `previous` stays the oldest backend that it had, if that lives.
-
-    Law: ../bpf/steer.h; with a learn window of 0, nothing is protected.
-    """
-    owner, previous, state = slot_parts(have)
-    if not service.learn_window_s:
-        return slot_word(backend)
-    if owner != backend:
-        oldest = previous if state == MOVING else owner
-        if oldest not in live:
-            oldest = NO_BACKEND
-        if state == SETTLED and oldest == NO_BACKEND:  # nobody had it, or who had it is gone
-            return slot_word(backend)
-        return slot_word(backend, oldest, MOVING)
-    if state == MOVED and slot in due.flows:
-        return slot_word(backend)
-    if state == MOVING and slot in due.windows:
-        state = MOVED
-    return slot_word(backend, previous if previous in live else NO_BACKEND, state)
-
-
-def _free_slots(actual: Tables, extents: set[range]) -> list[Change]:
+def _free_slots(actual: Tables, extents: set[Extent]) -> list[Change]:
     """Empty the slots of rings that are no more: only then may their backends' indexes be given free."""
     changes: list[Change] = []
     for identity, offset, size in {
         (r.identity, r.ring_offset, r.ring_size) for r in actual.services.values() if r.ring_size
     }:
         extent = range(offset, offset + size)
-        if extent not in extents and (entries := _in_use(actual, extent)):
+        if Extent(offset, size) not in extents and (entries := _in_use(actual, extent)):
             changes.append(PutSlots(identity, entries))
     return changes
 

@@ -19,16 +19,20 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import cycle, islice
 from math import log
 
+from xdplb.differences import differences
+
 LEAST = 1024  # slots of the smallest ring
 PER_BACKEND = 100  # slots; the share of one slot is the error that a backend's share may have
 FEW = 32  # so many backends' slots are sought one by one
+LARGE = 1 << 15  # slots from which on each backend's are kept in mind
+QUICK = 4096  # slots that are sought again in some milliseconds
 DRAWS = 32  # tries to find a backend that is up; where most are down, those few compete directly
 _MASK = (1 << 64) - 1
 
@@ -56,39 +60,152 @@ def build_ring(members: Sequence[Member], size: int, salt: str = "") -> array[in
 
     `size` must be a power of two. Raises ValueError otherwise.
     """
-    ring, order = build_ordered(members, size, salt)
-    return array("i", map([*order, -1].__getitem__, ring))
+    ring = Ring(members, size, salt)
+    return array("i", map([*ring.order, -1].__getitem__, ring.places))
 
 
-def build_ordered(members: Sequence[Member], size: int, salt: str = "") -> tuple[array[int], list[int]]:
-    """Return the ring as places in an order, and the order: positions in `members` of those that have a weight.
+class Ring:
+    """A ring that follows its members one by one, and at any time is what `build_ring` makes of them.
 
-    The order changes only with the members, not with who is up; -1 everywhere as in `build_ring`.
+    `order`: positions of the members that have a weight; `places`: the place in it of each slot's backend, -1
+    everywhere when none is up. A slot goes to the first on its way that is up: so a change of one concerns only its own
+    slots, and those whose ways lead to it (`_ways`; of some they do not any more).
     """
-    if size & (size - 1) or size < 1:
-        raise ValueError(f"{size} slots: not a power of two")
-    order = sorted((i for i, m in enumerate(members) if m.weight), key=lambda i: members[i].key)
-    up = [members[i].up for i in order]
-    if not any(up):
-        return array("i", [-1]) * size, order
-    key = tuple((members[i].key, members[i].weight) for i in order)
-    ring = _base(key, size, salt)
-    down = [owner for owner, is_up in enumerate(up) if not is_up]
-    slow = {owner: members[i].share for owner, i in enumerate(order) if members[i].up and members[i].share < 1}
-    if down or slow:
-        if len(down) + len(slow) <= FEW:
-            find: Callable[[int], Sequence[int]] = partial(_find_slots, ring)
+
+    def __init__(self, members: Sequence[Member], size: int, salt: str = "") -> None:
+        """Build it. Raises ValueError when `size` is not a power of two."""
+        if size & (size - 1) or size < 1:
+            raise ValueError(f"{size} slots: not a power of two")
+        self.order = sorted((i for i, m in enumerate(members) if m.weight), key=lambda i: members[i].key)
+        self._size, self._salt, self._shift = size, salt, 32 - (size - 1).bit_length()
+        self._members = [members[i] for i in self.order]
+        self._place_of = {i: place for place, i in enumerate(self.order)}
+        self._draws: dict[int, array[int]] = {}
+        self._own: Sequence[array[int]] | None = None
+        self._build()
+
+    def _build(self) -> None:
+        self._up = [member.up for member in self._members]
+        self._least = {n: m.share * 2**32 for n, m in enumerate(self._members) if m.up and m.share < 1}
+        self._ways: dict[int, array[int]] = {}
+        self._steps = self._lost = 0  # in `_ways`; slots whose ways lead to nobody who is up
+        self._alive = sum(self._up)
+        if not self._alive:
+            self.places = array("i", [-1]) * self._size
+            return
+        self._base = _base(tuple((m.key, m.weight) for m in self._members), self._size, self._salt)
+        self.places = self._base[:]
+        not_up = [n for n, up in enumerate(self._up) if not up]
+        if len(not_up) + len(self._least) <= FEW or self._own:
+            away = [slot for n in (*not_up, *self._least) for slot in self._slots_of(n)]
         else:
-            find = _slots_of(key, size, salt).__getitem__
-        waiting = [slot for owner, share in slow.items() for slot in _inactive(find(owner), share, size, salt)]
-        ring = _replace_down(ring, map(find, down), waiting, [members[i] for i in order], size, salt)
-    return ring, order
+            away = [slot for slot, n in enumerate(self._base) if not self._up[n] or n in self._least]
+        self._seek(away)
+        self._room = 2 * self._steps + self._size // 4
 
+    def prepare(self) -> None:
+        """Have at hand what the next change will need, where it takes long to make."""
+        if self._size > LARGE and self._alive and self._own is None:
+            self._own = [array("I") for _ in self._members]
+            for slot, owner in enumerate(self._base):
+                self._own[owner].append(slot)
+            for turn in (0, 1):
+                self._draw(turn)
 
-def _inactive(slots: Iterable[int], share: float, size: int, salt: str) -> Iterator[int]:
-    """Yield those of a backend's slots that it does not have with this share."""
-    draws, least = _draws(salt, -1, size), share * 2**32
-    return (slot for slot in slots if draws[slot] >= least)
+    def quick(self, changed: Mapping[int, Member]) -> bool:
+        """Whether `change` of these members will take no more than some milliseconds."""
+        new = {self._place_of[i]: m for i, m in changed.items() if i in self._place_of}
+        alive = self._alive + sum(m.up - self._up[n] for n, m in new.items())
+        steps = sum(len(self._ways.get(n, ())) for n in new) + len(new) * self._size // max(1, len(self._members))
+        if not (alive and self._alive) or self._lost:
+            return not new
+        return steps <= QUICK and self._steps <= self._room
+
+    def change(self, changed: Mapping[int, Member]) -> dict[int, int]:
+        """Take other members in, by position, of the same weights; return the slots that changed and their places."""
+        new = {self._place_of[i]: m for i, m in changed.items() if i in self._place_of}
+        alive = self._alive + sum(m.up - self._up[n] for n, m in new.items())
+        for n, member in new.items():
+            self._members[n] = member
+        if not (alive and self._alive) or self._lost or self._steps > self._room:
+            return self._anew()
+        slots: set[int] = set()
+        for n, member in new.items():
+            slots.update(self._slots_of(n), self._ways.pop(n, ()))
+            self._up[n] = member.up
+            self._least.pop(n, None)
+            if member.up and member.share < 1:
+                self._least[n] = member.share * 2**32
+        self._alive = alive
+        before = {slot: self.places[slot] for slot in slots}
+        self._seek(slots)
+        return {slot: self.places[slot] for slot, place in before.items() if self.places[slot] != place}
+
+    def _anew(self) -> dict[int, int]:
+        before = self.places
+        self._build()
+        return {slot: self.places[slot] for slot in differences(before, self.places)}
+
+    def _slots_of(self, owner: int) -> Sequence[int]:
+        """Return an owner's slots in the base ring."""
+        return self._own[owner] if self._own else _find_slots(self._base, owner)
+
+    def _draw(self, turn: int) -> array[int]:
+        """Return 32 bits for each slot, drawn for this turn."""
+        if self._size <= LARGE:
+            return _some_draws(self._salt, turn, self._size)
+        if turn not in self._draws:
+            self._draws[turn] = _draws(self._salt, turn, self._size)
+        return self._draws[turn]
+
+    def _has(self, owner: int, slot: int) -> bool:
+        """Whether a slot of the base ring is its owner's now."""
+        if not self._up[owner]:
+            return False
+        least = self._least.get(owner)
+        return least is None or self._draw(-1)[slot] < least
+
+    def _seek(self, slots: Iterable[int]) -> None:
+        """Give each of these slots to the first on its way that has the slot where the way leads."""
+        base, places, left = self._base, self.places, []
+        for slot in slots:
+            if self._has(base[slot], slot):
+                places[slot] = base[slot]
+            else:
+                left.append(slot)
+        for turn in range(DRAWS):
+            if not left:
+                return
+            left = self._step(left, self._draw(turn))
+        self._lost += len(left)
+        self._share_out(left)
+
+    def _step(self, slots: list[int], draws: array[int]) -> list[int]:
+        """Go one step on the ways of these slots; return those that have to go on."""
+        base, places, up, least, shift, ways, left = (
+            *(self._base, self.places, self._up, self._least, self._shift, self._ways),
+            list[int](),
+        )
+        self._steps += len(slots)
+        for slot in slots:
+            at = draws[slot] >> shift
+            owner = places[slot] = base[at]
+            if (way := ways.get(owner)) is None:
+                way = ways[owner] = array("I")
+            way.append(slot)
+            if not up[owner] or (owner in least and not self._has(owner, at)):
+                left.append(slot)
+        return left
+
+    def _share_out(self, slots: Iterable[int]) -> None:
+        """Have those that are up compete for these slots."""
+        candidates = [
+            (number, member.weight * member.share, _digest(self._salt, member.key))
+            for number, member in enumerate(self._members)
+            if member.up and member.share > 0
+        ]
+        for slot in slots:
+            self.places[slot] = max(candidates, key=lambda c: _score(slot, c[1], c[2]))[0]
 
 
 def _find_slots(ring: array[int], owner: int) -> list[int]:
@@ -100,15 +217,6 @@ def _find_slots(ring: array[int], owner: int) -> list[int]:
             found.append(at // width)
         at = raw.find(wanted, at + 1)
     return found
-
-
-@lru_cache(maxsize=2048)
-def _slots_of(members: tuple[tuple[str, int], ...], size: int, salt: str) -> Sequence[array[int]]:
-    """Return each owner's slots in the base ring."""
-    slots = [array("I") for _ in members]
-    for slot, owner in enumerate(_base(members, size, salt)):
-        slots[owner].append(slot)
-    return slots
 
 
 @lru_cache(maxsize=2048)
@@ -141,46 +249,11 @@ def _turns(weights: Sequence[int], phase: Sequence[float]) -> Iterator[int]:
         heapreplace(due, (time + 1 / weights[number], number))
 
 
-def _replace_down(
-    base: array[int],
-    slots: Iterable[Sequence[int]],
-    waiting: Sequence[int],
-    members: Sequence[Member],
-    size: int,
-    salt: str,
-) -> array[int]:
-    """Give each of these slots, of backends that are not up, and those that are waiting for theirs, to one that is."""
-    up = [member.up for member in members]
-    left = [slot for its in slots for slot in its]
-    if waiting:
-        base, nobody = base[:], len(up)
-        for slot in waiting:
-            base[slot] = nobody
-        up.append(False)
-        left += waiting
-    ring = base[:]
-    shift = 32 - (size - 1).bit_length()
-    for turn in range(DRAWS):
-        if not left:
-            return ring
-        draws = _draws(salt, turn, size)
-        for slot in left:
-            ring[slot] = base[draws[slot] >> shift]
-        left = [slot for slot in left if not up[ring[slot]]]
-    candidates = [
-        (number, member.weight * member.share, _digest(salt, member.key))
-        for number, member in enumerate(members)
-        if member.up and member.share > 0
-    ]
-    for slot in left:
-        ring[slot] = max(candidates, key=lambda c: _score(slot, c[1], c[2]))[0]
-    return ring
-
-
-@lru_cache(maxsize=16)
 def _draws(salt: str, turn: int, size: int) -> array[int]:
-    """Return 32 bits for each slot, drawn for this turn."""
     return array("I", hashlib.shake_128(f"{salt}\0{turn}".encode()).digest(4 * size))
+
+
+_some_draws = lru_cache(maxsize=64)(_draws)  # of small rings: the latest ones
 
 
 def _score(slot: int, weight: float, seed: int) -> float:

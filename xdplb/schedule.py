@@ -31,7 +31,7 @@ class Schedule:
         self.config = config
         self.ramps = Ramps({s.name: s.slow_start_s for s in config.services if s.slow_start_s})
         self._wake = wake
-        self._memo: Memo = {}
+        self._memo = Memo()
         self._looked, self._looked_boot = 0.0, 0.0  # when the last desired state was made
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -42,13 +42,17 @@ class Schedule:
         hops: Mapping[Address, Hop | str],
         before: Sequence[DesiredService],
     ) -> tuple[tuple[DesiredService, ...], bool]:
-        """Return the desired state of this moment, and whether a slow start began or ended with it."""
+        """Return the desired state of this moment, and whether there is something to be kept.
+
+        That is what a check has found, and that a slow start began or ended.
+        """
         now, boot = self._looked, self._looked_boot = time.time(), boot_time()
         services = desire(self.config, overrides, health, hops, self._memo, now, self.ramps.shares(boot))
-        changed = self.ramps.follow(before, services, boot)
-        if changed:
+        found = bool(self._memo.found)
+        if self.ramps.follow(before, services, boot):
             services = desire(self.config, overrides, health, hops, self._memo, now, self.ramps.shares(boot))
-        return services, changed
+            found = True
+        return services, found
 
     def set_alarm(self, overrides: Overrides) -> None:
         """Wake the daemon at the next time that matters."""

@@ -7,14 +7,15 @@ service's `slow_start_s`. Where nobody else is up in full, there is nobody to ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdplb.desired import DesiredService, Key
+from xdplb.desired import DesiredService, Key, find_changed
 from xdplb.model import State
 
 STEPS = 16
 RECOVERS = {State.DOWN, State.UNREACHABLE, State.CHECKING, State.DRAINING}  # from these, and not from weight 0
+_Change = tuple[Key, State | None, State | None]  # of a backend: its state before and after; None: not there
 
 
 @dataclass(slots=True)
@@ -39,36 +40,45 @@ class Ramps:
 
     def follow(self, before: Sequence[DesiredService], after: Sequence[DesiredService], now: float) -> bool:
         """Take up what became of the backends; return whether any slow start began or ended."""
-        known = dict(self.began)
-        same = {id(service) for service in before}
-        states = {(s.name, b.backend.name): b.state for s in before for b in s.backends if s.name in self.lasts_s}
-        wanted = {(s.name, b.backend.name): b.state for s in after for b in s.backends if s.name in self.lasts_s}
+        known, changed = dict(self.began), self._changed(before, after)
+        first = self._unproven is None
         if self._unproven is None:
-            self._unproven = {key for key, state in wanted.items() if state is State.CHECKING}
-            states = wanted
-        for key in list(self.began):
-            if wanted.get(key) is not State.UP or _share(now - self.began[key], self.lasts_s[key[0]]) >= 1:
-                del self.began[key]
+            there = {(s.name, b.backend.name): b.state for s in after for b in s.backends if s.name in self.lasts_s}
+            self._unproven = {key for key, state in there.items() if state is State.CHECKING}
+            self._end(key for key in known if key not in there)
+        became = {key: state for its in changed.values() for key, _, state in its}
+        self._end(key for key, state in became.items() if state is not State.UP)
+        self._end(key for key in known if _share(now - known[key], self.lasts_s.get(key[0], 0)) >= 1)
         for service in after:
-            if service.name in self.lasts_s and id(service) not in same:
-                self._begin(service, states, now)
-        self._unproven -= {key for key in self._unproven if wanted.get(key) is not State.CHECKING}
+            if service.name in changed:
+                self._begin(service, set() if first else set(self._risen(changed[service.name])), now)
+        self._unproven -= {key for key, state in became.items() if state is not State.CHECKING}
         return self.began != known
 
-    def _begin(self, service: DesiredService, states: Mapping[Key, State], now: float) -> None:
-        """Begin what has to begin in a service, or end all in it when nobody is up in full."""
-        up = [(service.name, b.backend.name) for b in service.backends if b.state is State.UP]
-        new = set(self._risen(up, states))
-        if all(key in new or key in self.began for key in up):
-            for key in up:
-                self.began.pop(key, None)
-        else:
-            self.began |= dict.fromkeys(new, now)
+    def _changed(self, before: Sequence[DesiredService], after: Sequence[DesiredService]) -> dict[str, list[_Change]]:
+        found: dict[str, list[_Change]] = {}
+        for service, was, has in find_changed(before, after):
+            if service.name in self.lasts_s and (backend := has or was):
+                key = (service.name, backend.backend.name)
+                found.setdefault(service.name, []).append((key, was.state if was else None, has.state if has else None))
+        return found
 
-    def _risen(self, up: Sequence[Key], states: Mapping[Key, State]) -> Iterator[Key]:
-        for key in up:
-            first = key in (self._unproven or ())
-            if (key not in states or states[key] in RECOVERS) and not first:
+    def _end(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.began.pop(key, None)
+
+    def _begin(self, service: DesiredService, risen: set[Key], now: float) -> None:
+        """Begin what has to begin in a service, or end all in it when nobody is up in full."""
+        slow = {*risen, *(key for key in self.began if key[0] == service.name)}
+        if any(b.state is State.UP and (service.name, b.backend.name) not in slow for b in service.backends):
+            self.began |= dict.fromkeys(risen, now)
+        else:
+            self._end(slow)
+
+    def _risen(self, changed: Sequence[_Change]) -> Iterator[Key]:
+        for key, was, has in changed:
+            recovers = was is None or was in RECOVERS
+            if has is State.UP and was is not State.UP and recovers and key not in (self._unproven or ()):
                 yield key
 
 

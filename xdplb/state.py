@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,6 +23,7 @@ from xdplb.model import Backend
 from xdplb.tables import Traffic
 
 DIRECTORY = Path("/var/lib/xdplb")
+PIECE = 100  # entries that are encoded in one call: some hundred microseconds
 
 
 @dataclass(slots=True)
@@ -56,19 +58,43 @@ def load(name: str) -> Kept:
 
 def save(name: str, kept: Kept) -> None:
     """Replace the file. Raises DaemonError, and then the old file stands."""
+    write(name, encode(kept))
+
+
+def encode(kept: Kept) -> str:
+    """Return the content of the file. What is long comes in pieces: while one call encodes all, no thread can run."""
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
-        "health": [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items()],
         "traffic": [[identity, asdict(traffic)] for identity, traffic in kept.traffic.items()],
         "verdicts": kept.verdicts,
-        "checks": {name: memory_to_json(memory) for name, memory in kept.checks.items()},
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
+    healths = [(key, health) for key, health in kept.health.items() if health.up is not None]
+    checks = list(kept.checks.items())
+    health = (
+        json.dumps([[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in some]) for some in _cut(healths)
+    )
+    memories = (json.dumps({name: memory_to_json(memory) for name, memory in some}) for some in _cut(checks))
+    long = f'"health": [{_join(health)}], "checks": {{{_join(memories)}}}'
+    return f"{json.dumps(raw)[:-1]}, {long}}}"
+
+
+def _cut(entries: list[Any]) -> Iterator[list[Any]]:
+    return (entries[at : at + PIECE] for at in range(0, len(entries), PIECE))
+
+
+def _join(pieces: Iterable[str]) -> str:
+    """Return the entries of lists or objects, without their brackets."""
+    return ", ".join(piece[1:-1] for piece in pieces)
+
+
+def write(name: str, text: str) -> None:
+    """Replace the file by this content. Raises DaemonError, and then the old file stands."""
     path = directory(name) / "state.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, json.dumps(raw))
+        _replace(path, text)
     except OSError as error:
         raise DaemonError(f"{path} cannot be written ({error.strerror}); nothing was changed") from None
 

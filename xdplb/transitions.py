@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdplb.desired import DesiredService
-from xdplb.reconcile import Ended
+from xdplb.slots import Ended
 from xdplb.tables import MOVED, MOVING, SETTLED, Change, ClearBackend, PutSlots, Tables, slot_parts
 
 

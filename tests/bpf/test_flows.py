@@ -20,7 +20,8 @@ from tests.rig.xdp import Action, Xdp, desired
 from xdplb.dataplane import syscall
 from xdplb.desired import DesiredService
 from xdplb.model import Affinity
-from xdplb.reconcile import Ended, reconcile
+from xdplb.reconcile import reconcile
+from xdplb.slots import Ended
 from xdplb.tables import MOVED, MOVING, slot_parts
 
 OLD, NEW = (str(b.address) for b in BACKENDS4[:2])

@@ -120,7 +120,14 @@ Effect: TypeAlias = Probe | Report
 class RiseFall:
     """The state of one check. There is at most one probe of it under way or waiting."""
 
-    __slots__ = (*(item.name for item in fields(Memory)), "_calm_until", "_refuted", "_suspected", "_too_early", "check")
+    __slots__ = (
+        *(item.name for item in fields(Memory)),
+        "_calm_until",
+        "_refuted",
+        "_suspected",
+        "_too_early",
+        "check",
+    )
 
     up: bool | None
     cause: str

@@ -51,6 +51,7 @@ class _Runner:
     try_number: int = 0
     target: Target | None = None
     over: bool = False
+    fingerprint: str = ""  # once somebody asked for it
 
 
 class Watch:
@@ -128,9 +129,13 @@ class Watch:
             self._connector.call_off(runner.try_number, runner)
 
     def memories(self) -> dict[str, Memory]:
-        """Return what is worth remembering of every check, by fingerprint."""
-        found = {subject.fingerprint(): runner.machine.memory for subject, runner in self._runners.items()}
-        return {name: memory for name, memory in found.items() if memory is not None}
+        """Return what is worth remembering of every check, by fingerprint. May be called in a thread."""
+        found = {}
+        for runner in list(self._runners.values()):
+            runner.fingerprint = runner.fingerprint or runner.subject.fingerprint()
+            if (memory := runner.machine.memory) is not None:
+                found[runner.fingerprint] = memory
+        return found
 
     async def wait_first(self, timeout_s: float) -> bool:
         """Return when every backend has a result, or after the timeout; tell whether there was one to wait for."""

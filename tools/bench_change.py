@@ -1,0 +1,174 @@
+"""Time a check's result from the daemon's wake to the kernel's maps: `python -m tools.bench_change` (root).
+
+The real daemon, with its program on a lab's balancer; only probes and routes are not real. One backend after another
+goes down and comes up again, nothing else happens meanwhile. Times are medians and worst ones of some rounds, in ms:
+each stage, until the maps are written, and until the daemon rests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import wraps
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+from tools.lab.net import Lab
+from xdplb import daemon, forwarding, schedule, state
+from xdplb.daemon import Daemon
+from xdplb.dataplane import loader
+from xdplb.dataplane.kernel import Kernel
+from xdplb.desired import Health, Hop
+from xdplb.model import Backend, Balancer, Check, Config, Service, Vip
+from xdplb.transitions import Transitions
+from xdplb.upkeep import Upkeep
+
+SIZES = ((1, 10), (1000, 20), (1, 10_000))
+ROUNDS = 25
+STAGES: list[tuple[object, str, str]] = [
+    (Upkeep, "look", "look"),
+    (schedule.Schedule, "desire", "desire"),
+    (daemon, "_log_news", "log"),
+    (Daemon, "_spec", "spec"),
+    (forwarding, "find_few_news", "news"),
+    (forwarding, "follow", "follow"),
+    (forwarding, "reconcile", "reconcile"),
+    (Kernel, "apply", "apply"),
+    (Transitions, "note", "note"),
+    (state, "encode", "save"),
+]
+
+
+class Stopwatch:
+    """How long each stage took, and when the maps were written."""
+
+    def __init__(self) -> None:
+        self.took: dict[str, float] = defaultdict(float)
+        self.written = 0.0
+        for owner, name, stage in STAGES:
+            setattr(owner, name, self._timed(stage, getattr(owner, name)))
+
+    def _timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(work)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                ended = time.perf_counter()
+                self.took[stage] += ended - began
+                if stage == "apply" and args[1]:
+                    self.written = ended
+
+        return timed
+
+
+def configure(services: int, backends: int, name: str) -> Config:
+    """Return so many services, of so many backends each."""
+    first, vip = IPv4Address("10.64.0.1"), IPv4Address("10.9.0.1")
+    return Config(
+        Balancer(("eth0",), name),
+        tuple(
+            Service(
+                f"web{s}",
+                (Vip(vip + s, 80),),
+                tuple(Backend(f"b{n}", first + s * backends + n) for n in range(backends)),
+                (Check(80),),
+            )
+            for s in range(services)
+        ),
+    )
+
+
+async def begin(config: Config) -> Daemon:
+    """Return a daemon that forwards, with every backend up."""
+    found = Daemon(Path("bench.toml"), config)
+    hop = Hop(found.network.indexes[0], bytes(6), bytes(6), ip_address("10.0.2.2"), 1600)
+    for service in config.services:
+        for backend in service.backends:
+            found.network.hops[backend.address] = hop
+            found.watch.health[service.name, backend.name] = Health(True, "tcp connected in 0.2 ms")
+    await found.forwarding.load(found._spec(None))
+    await found.reconcile()
+    await found.forwarding.attach()
+    return found
+
+
+def draw_ms() -> float:
+    """Return how long a connection took."""
+    return round(Random().uniform(0.1, 0.9), 3)
+
+
+async def change(running: Daemon, watch: Stopwatch, key: tuple[str, str], up: bool) -> dict[str, float]:
+    """Report one backend; return the times of its way in ms."""
+    watch.took.clear()
+    watch.written, before = 0.0, running.last
+    words = f"tcp connected in {draw_ms()} ms"
+    for other, health in running.watch.health.items():  # each check has said something since, if nothing new
+        running.watch.health[other] = Health(health.up, words)
+    await asyncio.sleep(0)
+    began = time.perf_counter()
+    running.watch.health[key] = Health(up, "tcp connected in 0.2 ms" if up else "tcp refused")
+    running._wake.set()
+    while running.last is before or running._turn.locked():
+        await asyncio.sleep(0)
+    ended = time.perf_counter()
+    while not running.saving.idle:
+        await asyncio.sleep(0.001)
+    if not watch.written:
+        raise SystemExit(f"{key} is {up=} and nothing was written: {running.last}")
+    times = {stage: took * 1e3 for stage, took in watch.took.items()}
+    return {**times, "to the maps": (watch.written - began) * 1e3, "all": (ended - began) * 1e3}
+
+
+async def measure(services: int, backends: int, watch: Stopwatch) -> None:
+    """Print a line for each direction."""
+    draw, name = Random(1), f"bench-change-{os.getpid()}"
+    config = configure(services, backends, name)
+    running = await begin(config)
+    task = asyncio.create_task(running.run())
+    keys = [(s.name, b.name) for s in config.services for b in s.backends]
+    rounds: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+    for _ in range(ROUNDS):
+        key = draw.choice(keys)
+        for up in (False, True):
+            rounds[up].append(await change(running, watch, key, up))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await running.close()
+    for up, measured in rounds.items():
+        columns = [*(stage for _, _, stage in STAGES), "to the maps", "all"]
+        times = {column: sorted(took.get(column, 0.0) for took in measured) for column in columns}
+        line = "  ".join(f"{column} {median(took):.2f}/{took[-1]:.2f}" for column, took in times.items())
+        print(f"{services:>5,} x {backends:<6,} {'up  ' if up else 'down'}  {line}", flush=True)
+
+
+def main() -> None:
+    """Measure every size, or the one that is asked for: SERVICES BACKENDS."""
+    sizes = [(int(sys.argv[1]), int(sys.argv[2]))] if len(sys.argv) > 2 else SIZES
+    logging.disable(logging.WARNING)
+    watch = Stopwatch()
+    place = loader.Place(f"bench-change-{os.getpid()}")
+    with Lab(f"change-{os.getpid()}", backends=0) as lab:
+        for services, backends in sizes:
+            place.make()
+            try:
+                with lab.inside("lb"):
+                    asyncio.run(measure(services, backends, watch))
+            finally:
+                loader.detach(place)
+                place.remove()
+                for file in state.directory(place.name).glob("*"):
+                    file.unlink()
+
+
+if __name__ == "__main__":
+    main()
