@@ -30,6 +30,7 @@ def test_document_names_every_backend_with_its_counters() -> None:
         {first: Traffic(3, 180, 1)},
         SlotCounts({first: 512}, {services[0].identity: 7}, {services[0].identity: 2}),
         {first: 5},
+        lambda key: [{"up": True}] if key[0] == services[0].name else [],
     )
 
     assert (web["moving_slots"], web["moved_slots"]) == (7, 2)
@@ -45,6 +46,7 @@ def test_document_names_every_backend_with_its_counters() -> None:
         "bytes": 180,
         "connections": 1,
         "flows_left": 5,
+        "checks": [{"up": True}],
     }
     assert [b["state"] for b in web["backends"]] == ["up", "up", "down"]
 

@@ -1,7 +1,7 @@
 """Time a check's result from the daemon's wake to the kernel's maps: `python -m tools.bench_change` (root).
 
 The real daemon, with its program on a lab's balancer; only probes and routes are not real. One backend after another
-goes down and comes up again, nothing else happens meanwhile. Times are medians and worst ones of some rounds, in ms:
+goes down and comes up again, nothing else happens meanwhile. Times are the least, the median and the worst of some rounds, in ms:
 each stage, until the maps are written, and until the daemon rests.
 """
 
@@ -22,11 +22,12 @@ from statistics import median
 from typing import Any
 
 from tools.lab.net import Lab
-from xdplb import daemon, forwarding, schedule, state
+from xdplb import forwarding, schedule, state
 from xdplb.daemon import Daemon
 from xdplb.dataplane import loader
 from xdplb.dataplane.kernel import Kernel
 from xdplb.desired import Health, Hop
+from xdplb.events import Events
 from xdplb.model import Backend, Balancer, Check, Config, Service, Vip
 from xdplb.transitions import Transitions
 from xdplb.upkeep import Upkeep
@@ -36,7 +37,7 @@ ROUNDS = 25
 STAGES: list[tuple[object, str, str]] = [
     (Upkeep, "look", "look"),
     (schedule.Schedule, "desire", "desire"),
-    (daemon, "_log_news", "log"),
+    (Events, "follow", "log"),
     (Daemon, "_spec", "spec"),
     (forwarding, "find_few_news", "news"),
     (forwarding, "follow", "follow"),
@@ -95,28 +96,19 @@ async def begin(config: Config) -> Daemon:
     for service in config.services:
         for backend in service.backends:
             found.network.hops[backend.address] = hop
-            found.watch.health[service.name, backend.name] = Health(True, "tcp connected in 0.2 ms")
+            found.checks.health[service.name, backend.name] = Health(True, "tcp connected in 0.2 ms")
     await found.forwarding.load(found._spec(None))
     await found.reconcile()
     await found.forwarding.attach()
     return found
 
 
-def draw_ms() -> float:
-    """Return how long a connection took."""
-    return round(Random().uniform(0.1, 0.9), 3)
-
-
 async def change(running: Daemon, watch: Stopwatch, key: tuple[str, str], up: bool) -> dict[str, float]:
     """Report one backend; return the times of its way in ms."""
     watch.took.clear()
     watch.written, before = 0.0, running.last
-    words = f"tcp connected in {draw_ms()} ms"
-    for other, health in running.watch.health.items():  # each check has said something since, if nothing new
-        running.watch.health[other] = Health(health.up, words)
-    await asyncio.sleep(0)
     began = time.perf_counter()
-    running.watch.health[key] = Health(up, "tcp connected in 0.2 ms" if up else "tcp refused")
+    running.checks.health[key] = Health(up, "tcp connected in 0.2 ms" if up else "tcp refused")
     running._wake.set()
     while running.last is before or running._turn.locked():
         await asyncio.sleep(0)
@@ -147,7 +139,7 @@ async def measure(services: int, backends: int, watch: Stopwatch) -> None:
     for up, measured in rounds.items():
         columns = [*(stage for _, _, stage in STAGES), "to the maps", "all"]
         times = {column: sorted(took.get(column, 0.0) for took in measured) for column in columns}
-        line = "  ".join(f"{column} {median(took):.2f}/{took[-1]:.2f}" for column, took in times.items())
+        line = "  ".join(f"{column} {took[0]:.2f}/{median(took):.2f}/{took[-1]:.2f}" for column, took in times.items())
         print(f"{services:>5,} x {backends:<6,} {'up  ' if up else 'down'}  {line}", flush=True)
 
 

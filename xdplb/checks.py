@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from xdplb import hashing
-from xdplb.desired import DesiredService, Health, Key, find_changed
+from xdplb.desired import DesiredService, Health, Key
 from xdplb.health.check import Memory, ProbeEnded
 from xdplb.health.kinds import Through
 from xdplb.health.probe import Steps, Target, probe
@@ -33,7 +33,8 @@ class Checks:
         self.tunnel = tunnel
         self.watch = Watch(changed, self._aim)
         self._ways: dict[int, BackendRow] = {}  # by what tells a tunnel apart: see `_identity`
-        self._placed: Sequence[DesiredService] = ()  # whose rows are in there
+        self._tunnelled = False
+        self._placed: dict[int, DesiredService] = {}  # whose rows are in there, by the object's id
 
     @property
     def health(self) -> dict[Key, Health]:
@@ -58,20 +59,27 @@ class Checks:
             if check.through is Through.TUNNEL
             for vip in service.vips
         ]
-        await self.tunnel.open(set(through))
+        self._tunnelled = bool(through)
+        if through:
+            await self.tunnel.open(set(through))
 
     def put_ways(self, services: Sequence[DesiredService], configured: Mapping[str, Service]) -> None:
         """Lead the tunnel to where the balancer would send packets of clients now."""
+        if not self._tunnelled:
+            return
         changed = {}
-        for service, _, backend in find_changed(self._placed, services):
+        for service in services:
             settings = configured[service.name]
-            if backend is None or backend.row is None or not any(c.through is Through.TUNNEL for c in settings.checks):
+            if id(service) in self._placed or not any(c.through is Through.TUNNEL for c in settings.checks):
                 continue
-            identity = _identity(backend.backend.address, way_of(settings))
-            row = replace(backend.row, identity=identity, up=True)
-            if self._ways.get(identity) != row:
-                changed[identity] = self._ways[identity] = row
-        self._placed = services
+            for backend in service.backends:
+                identity = _identity(backend.backend.address, way_of(settings))
+                if backend.row is None:
+                    continue
+                row = replace(backend.row, identity=identity, up=True)
+                if self._ways.get(identity) != row:
+                    changed[identity] = self._ways[identity] = row
+        self._placed = {id(service): service for service in services}
         if changed:
             self.tunnel.put(self._ways)
             self.watch.aim_anew()

@@ -1,4 +1,4 @@
-"""Where the BPF sources are, and the constants that they and Python both know, read from `bpf/maps.h`."""
+"""Where the BPF sources are, and the constants that they and Python both know, read from the headers that say so."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ def read_constants(text: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"^#define (\w+) (\d+)\b", text, re.M)}
 
 
-CONSTANTS = read_constants((BPF_DIR / "maps.h").read_text())
+CONTRACTS = ("backend.h", "maps.h", "probe_maps.h")
+CONSTANTS = read_constants("".join((BPF_DIR / header).read_text() for header in CONTRACTS))

@@ -31,7 +31,7 @@ from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.kinds import Kind
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
-from xdplb.model import Config
+from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends
 from xdplb.plan import Known, compare_settings, plan, suppose
@@ -43,7 +43,7 @@ from xdplb.status import SlotCounts, count_slots, forwarded_document, services_d
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.trial import Trial, take_lock
-from xdplb.tunnel import Tunnel
+from xdplb.tunnel import Settings, Tunnel
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
@@ -90,8 +90,8 @@ class Daemon:
         self._written = 0  # map entries, since the start
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
-        self.saving = Saving(self.name, self._state, lambda: self.checks.watch.memories(), self._saved)
-        self._placed: Overrides | None = None  # whose backends `kept.places` is about
+        self.saving = Saving(self.name, self._state, self._saved)
+        self._placed_of: Overrides | None = None  # whose backends `kept.places` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
         self._gone = False  # a backend that was removed may still be looked for
@@ -102,7 +102,7 @@ class Daemon:
         self.schedule = Schedule(config, self._wake.set)
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
-        self.checks = Checks(self._wake.set, Tunnel(self.place))
+        self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
         self.events = Events()
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
@@ -274,6 +274,7 @@ class Daemon:
             await asyncio.gather(self._sweeping, return_exceptions=True)
         self.saving.close()
         if self._loaded:
+            self.checks.watch.remember_all()
             self._save()
         await self.checks.close()
         if self.forwarding.trial:
@@ -303,12 +304,11 @@ class Daemon:
             self._gone = True
             self._follow()
         before, self.kept.health = self.services, self.checks.health
-        health, hops = self.checks.health, self.network.hops
-        self.services, found = self.schedule.desire(self.kept.overrides, health, hops, before)
+        self.services, found = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
         try:
             changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
-        finally:  # nobody waits for these, packets least of all
+        finally:  # nobody waits for these, the packets least of all
             self.checks.put_ways(self.services, self._configured)
             for event in self.events.follow(before, self.services):
                 log.info("%s", event)
@@ -337,7 +337,6 @@ class Daemon:
 
     def _save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
-        self.kept.checks = self.checks.watch.memories()
         try:
             self.saving.now()
             self._saved(None)
@@ -351,9 +350,11 @@ class Daemon:
 
     def _state(self) -> state.Kept:
         """Return what has to be kept now."""
-        if self._placed is not self.kept.overrides:
-            backends, self._placed = keys_of(self.config.services, self.kept.overrides), self.kept.overrides
+        if self._placed_of is not self.kept.overrides:
+            self._placed_of = self.kept.overrides
+            backends = keys_of(self.config.services, self.kept.overrides)
             self.kept.places = {(service.name, backend.name): str(backend.address) for service, backend in backends}
+        self.kept.checks = self.checks.watch.memories
         return self.kept
 
     def _spec(self, known: Spec | None) -> Spec:
@@ -561,3 +562,9 @@ def _report(task: asyncio.Task[None]) -> None:
     """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
         log.critical("flows are not swept any more", exc_info=error)
+
+
+def _tunnel_settings(balancer: Balancer) -> Settings:
+    """Return what all outer headers have in common."""
+    bits = [s.max_prefixlen - s.prefixlen if s else 0 for s in (balancer.source4, balancer.source6)]
+    return Settings(balancer.dont_fragment, *bits)

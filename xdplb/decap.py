@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
 
-from xdplb.dataplane import layout, loader, syscall
+from xdplb.dataplane import counters, layout, loader, syscall
 from xdplb.errors import ConfigError, KernelError, RefusedError
 from xdplb.hashing import mapped
 from xdplb.net import interface_index, read_nic
@@ -151,9 +150,6 @@ def read_counters(place: loader.Place) -> dict[str, int]:
     leaf = layout.build(pinned.maps["decapped"]["value"])
     fd = syscall.get(place.pins / request.layout / "decapped")
     try:
-        size = ctypes.sizeof(leaf) * syscall.possible_cpus()
-        words = memoryview(syscall.lookup_array(fd, 1, size)).cast("Q")
+        return counters.read_counters(fd, leaf)
     finally:
         os.close(fd)
-    names = [name for name, _ in leaf._fields_]
-    return {name: sum(words[i :: len(names)]) for i, name in enumerate(names)}

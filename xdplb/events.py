@@ -48,11 +48,11 @@ class Events:
         """Take up what became of the backends; return what is new in it."""
         found = []
         for service, was, has in find_changed(before, after):
-            if has and (was is None or was.state is not has.state):
-                old = str(was.state) if was else None
-                found.append(self._add(service.name, has.backend.name, old, str(has.state), has.reason))
-            elif was and not has:
-                found.append(self._add(service.name, was.backend.name, str(was.state), None, "removed"))
+            key = service.name, (has or was).backend.name  # type: ignore[union-attr]
+            if has is None:
+                found.append(self._add(*key, str(was.state) if was else None, None, "removed"))
+            elif was is None or was.state is not has.state:
+                found.append(self._add(*key, str(was.state) if was else None, str(has.state), has.reason))
         if found:
             self._news.set()
             self._news = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The one pyroute2: the NIC, and the way to each backend, kept fresh by netlink events.
+"""The one pyroute2: the NIC, the way to each backend, kept fresh by netlink events, and what probes need on their way.
 
 For each backend: which way would the kernel send, through which neighbour, from which address? The XDP program sends by
 itself, so the kernel sees no traffic that would keep a neighbour's entry alive; each next hop is therefore made
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -27,6 +28,7 @@ from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
 from xdplb.links import follow
 from xdplb.model import Address
+from xdplb.traps import Port, VipRoute
 
 log = logging.getLogger("xdplb")
 
@@ -34,7 +36,10 @@ _Next: TypeAlias = tuple[int, Address]  # a neighbour: interface, address
 
 # include/uapi/linux/rtnetlink.h and neighbour.h
 _GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400  # links, neighbours, addresses and routes of both families
-_RTN_UNICAST = 1
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+_RTM_F_FIB_MATCH = 0x2000
+_ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
+_TC_EGRESS, _TC_INGRESS = 0xFFFFFFF3, 0xFFFFFFF2  # parents of filters, include/uapi/linux/pkt_sched.h
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
 _NUD_INCOMPLETE, _NUD_REACHABLE, _NUD_PROBE = 0x01, 0x02, 0x10
 _NUD_FIXED = 0x40 | 0x80  # noarp, permanent
@@ -65,6 +70,7 @@ class Nic:
     parent: int = 0
     vlan: int = 0
     carrier: bool = True
+    ethernet: bool = True
 
 
 def nic_from(link: Any) -> Nic:
@@ -88,6 +94,7 @@ def nic_from(link: Any) -> Nic:
         parent=(link.get("link") or 0) if kind == "vlan" else 0,
         vlan=(inside.get_attr("IFLA_VLAN_ID") or 0) if inside else 0,
         carrier=bool(link.get("carrier")),
+        ethernet=link["ifi_type"] == _ARPHRD_ETHER,
     )
 
 
@@ -473,3 +480,155 @@ class Network:
             return False
         self._neighbours[following] = news
         return True
+
+
+# --- probes' way out ----------------------------------------------------------------------------------------
+
+
+async def find_vip_routes(vips: Iterable[Address], mark: int) -> list[VipRoute]:
+    """Return how the kernel sends to each VIP what has this mark, and where answers may come in."""
+    async with AsyncIPRoute() as ipr:
+        nics = {nic.index: nic for nic in [nic_from(link) async for link in await ipr.link("dump")]}
+        holders = {
+            ip_address(message.get("address")): nics[message["index"]]
+            async for message in await ipr.addr("dump")
+            if message["index"] in nics and message.get("address")
+        }
+        return [await _vip_route(ipr, vip, mark, nics, holders) for vip in vips]
+
+
+async def _vip_route(
+    ipr: Any, vip: Address, mark: int, nics: Mapping[int, Nic], holders: Mapping[Address, Nic]
+) -> VipRoute:
+    try:
+        route = (await ipr.route("get", dst=str(vip), mark=mark))[0]
+        match = (await ipr.route("get", dst=str(vip), mark=mark, flags=_RTM_F_FIB_MATCH))[0]
+    except NetlinkError as error:
+        return VipRoute(vip, refused=f"no route ({os.strerror(error.code).lower()})")
+    if route["type"] != _RTN_UNICAST:
+        holder, local = holders.get(vip), route["type"] == _RTN_LOCAL
+        refused = "" if local else "its route drops"
+        return VipRoute(vip, refused=refused, local=local, holder=holder.name if holder else "")
+    hops = match.get("multipath") or []
+    leaves = {hop["oif"] for hop in hops} | {route.get("oif")}
+    source = ip_address(route.get("prefsrc")) if route.get("prefsrc") else None
+    asks = not (hops or route.get("gateway") or route.get("via")) and not await _answers(ipr, vip, route.get("oif"))
+    return VipRoute(
+        vip,
+        tuple(_port(nics[index]) for index in sorted(leaves) if index in nics),
+        tuple(_port(nic) for nic in _arrivals(source, nics, holders)),
+        source,
+        asks=asks,
+    )
+
+
+async def _answers(ipr: Any, address: Address, index: int) -> bool:
+    """Whether somebody on an interface's link is known to have this address."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    async for message in await ipr.neigh("dump", family=family, ifindex=index):
+        if message.get("dst") == str(address):
+            return bool(message["state"] & _NUD_USABLE)
+    return False
+
+
+def _arrivals(source: Address | None, nics: Mapping[int, Nic], holders: Mapping[Address, Nic]) -> list[Nic]:
+    """Return by which interfaces answers may come: the source's own one; any, when that is the loopback interface."""
+    holder = holders.get(source) if source else None
+    if holder and holder.ethernet:
+        return [holder]
+    return [nic for nic in nics.values() if nic.up and nic.carrier and nic.ethernet]
+
+
+def _port(nic: Nic) -> Port:
+    filters = (_rp_filter("all"), _rp_filter(nic.name))  # the kernel takes the larger one
+    return Port(nic.index, nic.name, nic.ethernet, nic.parent, max(filters))
+
+
+def _rp_filter(name: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv4/conf", name, "rp_filter").read_text())
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Our tc filter on an interface's way out, by which it is told from others'. Unmarked packets go on to those."""
+
+    name: str
+    handle: int
+    priority: int = 7  # early: a filter in front that has the last word would hide probes from us
+
+
+async def put_filter(index: int, program_fd: int, ours: Filter) -> bool:
+    """Attach a tc program, or replace ours atomically; tell whether the interface had no place for filters before.
+
+    Raises KernelError.
+    """
+    name = _name_of(index) or f"interface number {index}"
+    async with AsyncIPRoute() as ipr:
+        found = [f for f in await _filters(ipr, index) if _same_place(f, ours)]
+        if any(_filter_name(f) != ours.name for f in found):
+            raise KernelError(
+                f"{name}: another filter is in the place of the probes'; run `tc filter del dev {name} egress "
+                f"pref {ours.priority} handle {ours.handle:#x} bpf` if it is nobody's"
+            )
+        try:
+            made = await _make_clsact(ipr, index)
+            where = {"parent": _TC_EGRESS, "prio": ours.priority}
+            await ipr.tc(
+                "replace-filter", "bpf", index, ours.handle, fd=program_fd, name=ours.name, direct_action=True, **where
+            )
+        except NetlinkError as error:
+            raise KernelError(
+                f"{name}: the tc program for probes cannot be attached ({os.strerror(error.code).lower()}); it needs "
+                f"`tc qdisc replace dev {name} clsact`, and CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF in the kernel"
+            ) from None
+    return made
+
+
+async def _make_clsact(ipr: Any, index: int) -> bool:
+    try:
+        await ipr.tc("add", "clsact", index)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+        return False
+    return True
+
+
+async def find_filters(name: str) -> dict[int, Filter]:
+    """Return our filters, by the number of their interface in this namespace."""
+    found = {}
+    async with AsyncIPRoute() as ipr:
+        having = [q["index"] async for q in await ipr.tc("dump") if q.get("kind") == "clsact"]
+        for index in having:
+            for message in await _filters(ipr, index):
+                if _filter_name(message) == name:
+                    found[index] = Filter(name, message["handle"], message["info"] >> 16)
+    return found
+
+
+async def remove_filter(index: int, ours: Filter, with_clsact: bool) -> None:
+    """Detach our tc program; `with_clsact`: the place for filters, too, when nobody else uses it."""
+    async with AsyncIPRoute() as ipr:
+        with contextlib.suppress(NetlinkError):  # it has gone, or its interface has
+            await ipr.tc("del-filter", "bpf", index, ours.handle, parent=_TC_EGRESS, prio=ours.priority)
+        with contextlib.suppress(NetlinkError):
+            if with_clsact and not await _filters(ipr, index) and not await _filters(ipr, index, _TC_INGRESS):
+                await ipr.tc("del", "clsact", index)
+
+
+async def _filters(ipr: Any, index: int, parent: int = _TC_EGRESS) -> list[Any]:
+    with contextlib.suppress(NetlinkError):  # no place for filters
+        found = [message async for message in await ipr.get_filters(index=index, parent=parent)]
+        return [message for message in found if message["handle"]]  # the others only say that there is a priority
+    return []
+
+
+def _same_place(message: Any, ours: Filter) -> bool:
+    return (message["handle"], message["info"] >> 16) == (ours.handle, ours.priority)
+
+
+def _filter_name(message: Any) -> str:
+    options = message.get("options")
+    return str(options.get_attr("TCA_BPF_NAME") or "") if message.get("kind") == "bpf" and options else ""

@@ -15,41 +15,30 @@ from dataclasses import replace
 
 from xdplb import state
 from xdplb.errors import DaemonError
-from xdplb.health.check import Memory
 from xdplb.state import Kept
 
 SHARE = 0.25  # of the time: backends that flap must not keep processor and disk busy
 
 
 class Saving:
-    """The state file of one balancer.
+    """The state file of one balancer; `kept` is called for what to write, `ended` with why it failed, if it did."""
 
-    `kept` is called for what to write, `memories`, in a thread, for what its checks remember, and `ended` with why it
-    could not be written, or None.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        kept: Callable[[], Kept],
-        memories: Callable[[], dict[str, Memory]],
-        ended: Callable[[DaemonError | None], None],
-    ) -> None:
-        self._name, self._kept, self._memories, self._ended = name, kept, memories, ended
+    def __init__(self, name: str, kept: Callable[[], Kept], ended: Callable[[DaemonError | None], None]) -> None:
+        self._name, self._kept, self._ended = name, kept, ended
         self._lock = threading.Lock()
-        self._number = 0  # of what was written at once
+        self._number = 0  # of the newest content that was written at once
         self._due = False
         self._task: asyncio.Task[None] | None = None
 
     def now(self) -> None:
-        """Write at once, with what checks remembered the last time. Raises DaemonError: then the old file stands."""
+        """Write at once. Raises DaemonError, and then the old file stands."""
         text = state.encode(self._kept())
         with self._lock:
             self._number += 1
             state.write(self._name, text)
 
     def soon(self) -> None:
-        """Write as soon as may be; return at once."""
+        """Write as soon as the loop has nothing else to do; return at once."""
         self._due = True
         if self.idle:
             self._task = asyncio.create_task(self._work())
@@ -61,22 +50,21 @@ class Saving:
 
     async def _work(self) -> None:
         while self._due:
-            self._due, began, kept = False, time.monotonic(), self._kept()
+            self._due, began = False, time.monotonic()
             try:
-                self._due = not await asyncio.to_thread(self._write, copy(kept), kept, self._number) or self._due
+                written = await asyncio.to_thread(self._write, copy(self._kept()), self._number)
+                self._due = self._due or not written
                 self._ended(None)
             except DaemonError as error:
                 self._ended(error)
             await asyncio.sleep((time.monotonic() - began) * (1 / SHARE - 1))
 
-    def _write(self, copied: Kept, kept: Kept, number: int) -> bool:
-        """Write, unless something newer was written meanwhile; tell whether that is done."""
-        copied.checks = self._memories()
-        text = state.encode(copied)
+    def _write(self, kept: Kept, number: int) -> bool:
+        """Write, unless something newer has been written meanwhile; tell whether that was done."""
+        text = state.encode(kept)
         with self._lock:
             if number != self._number:
                 return False
-            kept.checks = copied.checks
             state.write(self._name, text)
             return True
 
@@ -91,6 +79,7 @@ def copy(kept: Kept) -> Kept:
     return replace(
         kept,
         health=dict(kept.health),
+        checks=dict(kept.checks),
         traffic=dict(kept.traffic),
         verdicts=dict(kept.verdicts),
         ramps=dict(kept.ramps),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -62,7 +62,7 @@ def save(name: str, kept: Kept) -> None:
 
 
 def encode(kept: Kept) -> str:
-    """Return the content of the file. What is long comes in pieces: while one call encodes all, no thread can run."""
+    """Return the content of the file. A long list comes in pieces: one call for all of it would let no thread run."""
     raw = {
         "boot": _boot(),
         "overrides": overrides_to_json(kept.overrides),
@@ -70,23 +70,14 @@ def encode(kept: Kept) -> str:
         "verdicts": kept.verdicts,
         "ramps": [[*key, began] for key, began in kept.ramps.items()],
     }
-    healths = [(key, health) for key, health in kept.health.items() if health.up is not None]
-    checks = list(kept.checks.items())
-    health = (
-        json.dumps([[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in some]) for some in _cut(healths)
-    )
-    memories = (json.dumps({name: memory_to_json(memory) for name, memory in some}) for some in _cut(checks))
-    long = f'"health": [{_join(health)}], "checks": {{{_join(memories)}}}'
-    return f"{json.dumps(raw)[:-1]}, {long}}}"
+    health = [[*key, h.up, h.cause, kept.places.get(key, "")] for key, h in kept.health.items() if h.up is not None]
+    found = f'"health": [{", ".join(_pieces(health))}]'
+    memories = (f'"{name}": {json.dumps(memory_to_json(memory))}' for name, memory in kept.checks.items())
+    return f'{json.dumps(raw)[:-1]}, {found}, "checks": {{{", ".join(memories)}}}}}'
 
 
-def _cut(entries: list[Any]) -> Iterator[list[Any]]:
-    return (entries[at : at + PIECE] for at in range(0, len(entries), PIECE))
-
-
-def _join(pieces: Iterable[str]) -> str:
-    """Return the entries of lists or objects, without their brackets."""
-    return ", ".join(piece[1:-1] for piece in pieces)
+def _pieces(entries: list[Any]) -> Iterator[str]:
+    return (json.dumps(entries[at : at + PIECE])[1:-1] for at in range(0, len(entries), PIECE))
 
 
 def write(name: str, text: str) -> None:

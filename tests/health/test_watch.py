@@ -183,7 +183,8 @@ def test_what_is_remembered_goes_on_in_another_life(server: socket.socket) -> No
         slow = replace(check(server), interval_s=60.0)
         first.follow({KEY: wanted(slow)})
         await first.wait_first(2)
-        memories = first.memories()
+        first.remember_all()
+        memories = dict(first.memories)
         await first.close()
 
         reports: list[str] = []

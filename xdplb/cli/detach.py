@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 
@@ -16,7 +17,7 @@ from xdplb.errors import RefusedError
 @click.pass_obj
 def detach(target: Target, purge: bool) -> None:
     """Take the program off its interface and remove its tables. The daemon must have been stopped."""
-    from xdplb import state
+    from xdplb import state, tunnel
     from xdplb.dataplane.loader import Place
     from xdplb.dataplane.loader import detach as detach_all
 
@@ -25,6 +26,7 @@ def detach(target: Target, purge: bool) -> None:
     place = Place(target.name)
     refuse_while_running(place.run / "lock", target.name)
     found = detach_all(place) if place.pins.is_dir() else []
+    asyncio.run(tunnel.detach(place))
     place.remove()
     if purge:
         shutil.rmtree(state.directory(target.name), ignore_errors=True)

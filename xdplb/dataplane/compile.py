@@ -28,8 +28,9 @@ TAIL = "tail"  # the map through which one program goes on in another
 def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}}.
 
-    With `tail`, another function of it, the map of that name leads there, and is pinned at `tail_pin`. Maps with a pin
-    in `pin_dir` are adopted, the others created and pinned there.
+    It is an XDP program, or one of the `kind` that is named. With `tail`, another function of it, the map of that name
+    leads there, and is pinned at `tail_pin`. Maps with a pin in `pin_dir` are adopted, the others created and pinned
+    there.
     Raises ValueError when an adopted map has another shape than the program wants.
     """
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(BPF_DIR / "shim"))
@@ -53,11 +54,11 @@ def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
 def _load(bpf: Any, request: dict[str, Any], function: str) -> int:
     """Load one function; return its fd. Raises OSError, after the verifier has had its say."""
     code = bpf.dump_func(function.encode())
-    frags = bool(request.get("frags"))
+    kind, frags = request.get("kind", "xdp"), bool(request.get("frags"))
     try:
-        return syscall.load_xdp(code, function, frags=frags)
+        return syscall.load(code, function, kind, frags)
     except OSError:
-        sys.stderr.write(f"the verifier's log of {function}:\n{syscall.verifier_log(code, function, frags)}\n")
+        sys.stderr.write(f"the verifier's log of {function}:\n{syscall.verifier_log(code, function, kind, frags)}\n")
         raise
 
 

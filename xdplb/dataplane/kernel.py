@@ -11,21 +11,21 @@ import ctypes
 import mmap
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any, overload
 
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import layout, syscall
+from xdplb.dataplane.counters import read_counters
 from xdplb.dataplane.loader import Pinned, Place, Request, obtain
 from xdplb.dataplane.plane import Spec
-from xdplb.hashing import mapped, port_word
-from xdplb.model import Address, Network
+from xdplb.dataplane.rows import backend_leaf, read_backend
+from xdplb.hashing import mapped
+from xdplb.model import Network
 from xdplb.tables import (
     MOVED,
     MOVING,
     SETTLED,
-    BackendRow,
     Change,
     ClearBackend,
     ClearLimit,
@@ -40,15 +40,12 @@ from xdplb.tables import (
     ServiceRow,
     Tables,
     Traffic,
-    Way,
     slot_parts,
     slot_word,
 )
 
-_WAYS = {CONSTANTS[f"WAY_{way.name}"]: way for way in Way}
 _BITS = {MOVING: CONSTANTS["SLOT_MOVING"], MOVED: CONSTANTS["SLOT_MOVED"], SETTLED: 0}
 _SETTLED_BELOW = CONSTANTS["SLOT_MOVED"]
-_NUMBERS = {way: number for number, way in _WAYS.items()}
 
 
 def request_for(spec: Spec) -> Request:
@@ -132,7 +129,7 @@ class Kernel:
         """Read all rows once: from then on nobody but us writes them."""
         return Tables(
             {n: self._read_service(n, row) for n, row in enumerate(self._services) if row.port_and_protocol},
-            {n: _read_backend(self._backends[n], name) for n, name in enumerate(self._identities) if name},
+            {n: read_backend(self._backends[n], name) for n, name in enumerate(self._identities) if name},
             self._slots,
             {n: _read_limit(row) for n, row in enumerate(self._limits) if row.identity},
             self._read_networks(),
@@ -148,7 +145,7 @@ class Kernel:
             case PutBackend(index, row, fresh):
                 if fresh:
                     self._zero("traffic", index)
-                self._backends[index] = self._backend_leaf(row)
+                self._backends[index] = backend_leaf(self._leaf["backends"], row)
                 self._identities[index] = row.identity
                 known.backends[index] = row
             case PutSlots(_, entries):
@@ -247,16 +244,6 @@ class Kernel:
             if index:
                 syscall.update(self._fds["devices"], number.to_bytes(4, "little"), index.to_bytes(4, "little"))
 
-    def _backend_leaf(self, row: BackendRow) -> Any:
-        leaf = self._leaf["backends"]()
-        leaf.ethernet[:] = row.ethernet
-        _write_address(leaf.source, row.source)
-        _write_address(leaf.address, row.address)
-        leaf.way, leaf.up, leaf.checksum, leaf.mtu = _NUMBERS[row.way], row.up, row.checksum, row.mtu
-        leaf.gue_port, leaf.vlan = port_word(row.gue_port), port_word(row.vlan)
-        leaf.egress, leaf.device = row.egress, row.device
-        return leaf
-
     # --- counters -------------------------------------------------------------------------------------------
 
     def traffic(self) -> dict[int, Traffic]:
@@ -281,9 +268,7 @@ class Kernel:
         return self._named("spared")
 
     def _named(self, table: str) -> dict[str, int]:
-        words = self._per_cpu_words(table, 1)
-        names = [name for name, _ in self._leaf[table]._fields_]
-        return {name: sum(words[i :: len(names)]) for i, name in enumerate(names)}
+        return read_counters(self._fds[table], self._leaf[table])
 
     def _per_cpu_words(self, name: str, entries: int) -> memoryview:
         size = ctypes.sizeof(self._leaf[name]) * self._cpus
@@ -356,17 +341,6 @@ def _word(slot: int, previous: int) -> int:
     return slot_word(slot % _SETTLED_BELOW, previous, MOVING if slot >= _BITS[MOVING] else MOVED)
 
 
-def _write_address(leaf: Any, address: Address) -> None:
-    packed = mapped(address)
-    leaf.high, leaf.low = int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
-
-
-@lru_cache(maxsize=65536)
-def _read_address(high: int, low: int) -> Address:
-    address = IPv6Address(high.to_bytes(8, "little") + low.to_bytes(8, "little"))
-    return address.ipv4_mapped or address
-
-
 def _prefix_key(network: Network) -> bytes:
     """Return `struct prefix`."""
     bits = network.prefixlen + (96 if network.version == 4 else 0)
@@ -389,24 +363,4 @@ def _read_limit(row: Any) -> LimitRow:
         row.client4,
         (row.client6.high, row.client6.low),
         bool(row.flags & CONSTANTS["LIMIT_COUNT_ONLY"]),
-    )
-
-
-def _read_backend(row: Any, identity: int) -> BackendRow:
-    source, address = (
-        _read_address(row.source.high, row.source.low),
-        _read_address(row.address.high, row.address.low),
-    )
-    return BackendRow(
-        bytes(row.ethernet),
-        source,
-        address,
-        row.egress,
-        identity,
-        bool(row.up),
-        _WAYS[row.way],
-        row.mtu,
-        port_word(row.gue_port),
-        port_word(row.vlan),
-        row.device,
     )

@@ -25,6 +25,7 @@ from xdplb.errors import KernelError
 
 BPFFS = Path("/sys/fs/bpf")
 RUN = Path("/run/xdplb")
+TUNNEL = "tunnel"
 FORMAT = CONSTANTS["FLOWS_FORMAT"]
 
 
@@ -51,6 +52,11 @@ class Place:
     def run(self) -> Path:
         """The folder for the socket, the lock and what must not survive a reboot."""
         return RUN / self.name
+
+    @property
+    def tunnel(self) -> Place:
+        """Where what encapsulates its probes is kept: inside, so that it goes with the rest, and not when tables do."""
+        return Place(f"{self.name}/{TUNNEL}")
 
     def link(self, ifindex: int) -> Path:
         """Where the link of an interface is pinned (by number: bpffs forbids the dot of `eth0.100`)."""
@@ -82,6 +88,7 @@ class Request:
     defines: dict[str, int]
     tail: str | None = None  # another function, in which the first one goes on at times
     frags: bool = False  # it takes frames of several buffers
+    kind: str = "xdp"  # of program: syscall.PROGRAM_TYPES
 
     @property
     def layout(self) -> str:
@@ -162,6 +169,7 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
         "tail": request.tail,
         "tail_pin": str(folder / f"tail_{request.code}"),
         "frags": request.frags,
+        "kind": request.kind,
         "defines": {name: f"{value}ULL" if value > 0xFFFFFFFF else value for name, value in request.defines.items()},
     }
     done = subprocess.run(
@@ -182,9 +190,12 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
 
 
 def forget_others(place: Place, keep: Pinned) -> None:
-    """Remove the pins of every other program and layout of this place, when nothing uses them any more."""
+    """Remove the pins of every other program and layout of this place, when nothing uses them any more.
+
+    The tunnel's are not among them.
+    """
     for folder in place.pins.iterdir():
-        if folder.is_dir() and folder != keep.folder:
+        if folder.is_dir() and folder != keep.folder and folder.name != TUNNEL:
             shutil.rmtree(folder, ignore_errors=True)
             _layout_file(place, folder.name).unlink(missing_ok=True)
     for pin in [*keep.folder.glob("program_*"), *keep.folder.glob("tail_*")]:

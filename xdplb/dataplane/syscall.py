@@ -19,6 +19,7 @@ PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH = 13, 15, 24
 LINK_CREATE, LINK_UPDATE, LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, ENABLE_STATS, LINK_DETACH = 28, 29, 30, 31, 32, 34
 F_REPLACE, F_TEST_XDP_LIVE_FRAMES, F_XDP_HAS_FRAGS = 1 << 2, 1 << 1, 1 << 5
 ATTACH_TYPE_XDP, LINK_TYPE_XDP = 37, 6
+PROGRAM_TYPES = {"tc": 3, "xdp": 6}  # enum bpf_prog_type: SCHED_CLS, XDP
 XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # include/uapi/linux/if_link.h
 
 _LICENSE = b"Dual BSD/GPL"
@@ -322,9 +323,9 @@ def possible_cpus() -> int:
 # --- programs -----------------------------------------------------------------------------------------------
 
 
-def _prog_load(instructions: bytes, name: str, frags: bool, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _prog_load(instructions: bytes, name: str, kind: str, frags: bool, log: ctypes.Array[ctypes.c_char] | None) -> int:
     code, text = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(_LICENSE)
-    attr = _ProgLoad(6, len(instructions) // 8)  # BPF_PROG_TYPE_XDP
+    attr = _ProgLoad(PROGRAM_TYPES[kind], len(instructions) // 8)
     attr.insns, attr.license = ctypes.addressof(code), ctypes.addressof(text)
     attr.prog_flags, attr.prog_name = F_XDP_HAS_FRAGS if frags else 0, name[:15].encode()
     attr.expected_attach_type = ATTACH_TYPE_XDP if frags else 0
@@ -333,29 +334,41 @@ def _prog_load(instructions: bytes, name: str, frags: bool, log: ctypes.Array[ct
     return _bpf(PROG_LOAD, attr)
 
 
+def load(instructions: bytes, name: str, kind: str, frags: bool = False) -> int:
+    """Load raw instructions as a program of a kind, `PROGRAM_TYPES`; returns its fd.
+
+    `frags`: an XDP program that takes frames of several buffers (5.18).
+    """
+    return _prog_load(instructions, name, kind, frags, None)
+
+
 def load_xdp(instructions: bytes, name: str = "", frags: bool = False) -> int:
-    """Load raw instructions as an XDP program; returns its fd. `frags`: it takes frames of several buffers (5.18)."""
-    return _prog_load(instructions, name, frags, None)
+    """Load raw instructions as an XDP program."""
+    return load(instructions, name, "xdp", frags)
 
 
-def verifier_log(instructions: bytes, name: str, frags: bool) -> str:
+def verifier_log(instructions: bytes, name: str, kind: str, frags: bool) -> str:
     """What the verifier says about a program, refused or not."""
     log = ctypes.create_string_buffer(1 << 24)
     try:
-        os.close(_prog_load(instructions, name, frags, log))
+        os.close(_prog_load(instructions, name, kind, frags, log))
     except OSError as error:
         return f"{log.value.decode(errors='replace')}{error}"
     return log.value.decode(errors="replace")
 
 
-def test_run(fd: int, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
-    """Run an XDP program on a frame; returns (action, the frame afterwards, ns per run).
+def test_run(fd: int, frame: bytes, repeat: int = 1, context: bytes = b"") -> tuple[int, bytes, int]:
+    """Run a program on a frame; returns (action, the frame afterwards, ns per run).
 
-    The frame is not restored between repeats. The kernel wants at least 14 bytes.
+    The frame is not restored between repeats. The kernel wants at least 14 bytes. `context`: the begin of what the
+    program is called with (`struct __sk_buff`).
     """
     data, out = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(len(frame) + 256)
     attr = _Test(prog_fd=fd, data_size_in=len(frame), data_size_out=len(out), repeat=repeat)
     attr.data_in, attr.data_out = ctypes.addressof(data), ctypes.addressof(out)
+    begin = ctypes.create_string_buffer(context, max(1, len(context)))
+    if context:
+        attr.ctx_in, attr.ctx_size_in = ctypes.addressof(begin), len(context)
     _bpf(PROG_TEST_RUN, attr)
     return attr.retval, out.raw[: attr.data_size_out], attr.duration
 

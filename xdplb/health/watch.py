@@ -42,6 +42,7 @@ class _Runner:
 
     subject: Subject
     machine: RiseFall
+    fingerprint: str
     users: set[Key] = field(default_factory=set)
     due: float = 0.0  # of the loop's clock
     last: ProbeEnded | None = None
@@ -51,7 +52,6 @@ class _Runner:
     try_number: int = 0
     target: Target | None = None
     over: bool = False
-    fingerprint: str = ""  # once somebody asked for it
 
 
 class Watch:
@@ -60,6 +60,7 @@ class Watch:
     def __init__(self, changed: Callable[[], None], aim: Aim | None = None) -> None:
         """`changed` is called, in the event loop, after `health` has changed; `aim` says where probes go."""
         self.health: dict[Key, Health] = {}
+        self.memories: dict[str, Memory] = {}  # by fingerprint: what is worth remembering of each check
         self.late_s: list[float] = []  # by how much probes began late, when a bench wants to know
         self.count_late = False
         self._changed = changed
@@ -109,33 +110,27 @@ class Watch:
         for subject in (subject for group in wanted.groups for subject in group):
             runner = self._runners.get(subject)
             if runner is None:
-                runner = self._runners[subject] = _Runner(subject, RiseFall(subject.check))
-                memory = memories.get(subject.fingerprint()) if memories else None
+                runner = _Runner(subject, RiseFall(subject.check), subject.fingerprint())
+                self._runners[subject] = runner
+                memory = memories.get(runner.fingerprint)
                 if memory is None and health and health.up is not None:
                     memory = Memory(health.up, health.cause, boot_time())
                 runner.users.add(key)
                 self._carry_out(runner, runner.machine.handle(Start(memory, random.random()), boot_time()))
+                self._remember(runner)
             runner.users.add(key)
         self._combine(key)
 
     def _end(self, runner: _Runner) -> None:
         runner.over = True
         del self._runners[runner.subject]
+        self.memories.pop(runner.fingerprint, None)
         if runner.under_way:
             self._under_way -= 1
         if runner.task:
             runner.task.cancel()
         elif runner.under_way and self._connector:
             self._connector.call_off(runner.try_number, runner)
-
-    def memories(self) -> dict[str, Memory]:
-        """Return what is worth remembering of every check, by fingerprint. May be called in a thread."""
-        found = {}
-        for runner in list(self._runners.values()):
-            runner.fingerprint = runner.fingerprint or runner.subject.fingerprint()
-            if (memory := runner.machine.memory) is not None:
-                found[runner.fingerprint] = memory
-        return found
 
     async def wait_first(self, timeout_s: float) -> bool:
         """Return when every backend has a result, or after the timeout; tell whether there was one to wait for."""
@@ -145,6 +140,11 @@ class Watch:
             waited = True
             await asyncio.sleep(0.002)
         return waited
+
+    def remember_all(self) -> None:
+        """Bring `memories` up to date with what did not change what is believed, such as a single failure."""
+        for runner in self._runners.values():
+            self._remember(runner)
 
     async def close(self) -> None:
         """Stop all checks."""
@@ -262,7 +262,13 @@ class Watch:
                 spread = random.uniform(1 - JITTER, 1 + JITTER)
                 self._schedule(runner, effect.after_s * spread)
             elif isinstance(effect, Report):
+                self._remember(runner)
                 self._renew(runner)
+
+    def _remember(self, runner: _Runner) -> None:
+        memory = runner.machine.memory
+        if memory is not None:
+            self.memories[runner.fingerprint] = memory
 
     def _renew(self, runner: _Runner) -> None:
         """Make anew what is known of the backends that a subject belongs to."""
