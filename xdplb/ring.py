@@ -119,7 +119,7 @@ class Ring:
         steps = sum(len(self._ways.get(n, ())) for n in new) + len(new) * self._size // max(1, len(self._members))
         if not (alive and self._alive) or self._lost:
             return not new
-        return steps <= QUICK and self._steps <= self._room
+        return steps <= QUICK and (self._steps <= self._room or self._size <= QUICK)
 
     def change(self, changed: Mapping[int, Member]) -> dict[int, int]:
         """Take other members in, by position, of the same weights; return the slots that changed and their places."""
