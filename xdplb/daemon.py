@@ -268,7 +268,6 @@ class Daemon:
                     self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
-                self.services = self.schedule.freshen(self.health)
                 if self.network.news != self._news:
                     self._news = self.network.news
                     await self.checks.look()
@@ -286,6 +285,7 @@ class Daemon:
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
+        self.saving.close()
         if self._loaded:
             self.checks.watch.remember_all()
             self._save()
@@ -327,7 +327,6 @@ class Daemon:
             self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
                 log.info("%s", event)
-            self.services = self.schedule.freshen(self.health)
             if found:
                 self.saving.soon()
         if changes:
