@@ -28,10 +28,10 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("outer checksum without its last carry", "encap.h", "(sum << 16) + (sum >> 16))", "(sum << 16))"),
+    Mutant("outer checksum without its last carry", "write_outer.h", "(sum << 16) + (sum >> 16))", "(sum << 16))"),
     Mutant("19 bytes of a TCP header do", "transport.h", "TCP_HEADER_BYTES 20", "TCP_HEADER_BYTES 19"),
     Mutant("the VIP's upper half is not hashed", "transport.h", "destination.high ^ flow->ports", "ports"),
-    Mutant("TTL checksum 0xffff stays", "encap.h", "(word + 0x10000) >> 32 << 16", "word >> 32 << 16"),
+    Mutant("TTL checksum 0xffff stays", "write_outer.h", "(word + 0x10000) >> 32 << 16", "word >> 32 << 16"),
     Mutant("fragments of all protocols are alike", "parse_any.h", ".protocol = p->flow.protocol", ".protocol = 0"),
     Mutant("quoted ports are not exchanged", "parse_any.h", "ports >> 16 | (__u64)(ports & 0xffff) << 16", "ports"),
     Mutant("as long as the MTU is too long", "balancer.c", "> p->backend->mtu", ">= p->backend->mtu"),
