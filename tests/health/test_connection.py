@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -49,7 +50,12 @@ def test_bytes_that_do_not_arrive_are_what_is_missing() -> None:
         hole = " (packets of 1300 bytes probably do not get through)"
         assert ask_for_ever(check, port, bytes(1500), packet_bytes=1300).waiting_for == missing + hole
         assert ask_for_ever(Check(timeout_s=0.1), port, bytes(1500)).waiting_for == missing
+        unfilled = replace(check, full_size=False)
+        assert ask_for_ever(unfilled, port, bytes(1500), packet_bytes=1300).waiting_for == missing
         assert ask_for_ever(check, port, bytes(100), packet_bytes=1300).waiting_for == "an answer"
+    with serve(silent, longest=100) as port:  # short packets get lost, too: their length is not to blame
+        short = ask_for_ever(check, port, bytes(200), packet_bytes=1300).waiting_for
+    assert short == "an acknowledgement of the 200 bytes sent"
 
 
 def test_with_tls_too_bytes_that_do_not_arrive_are_what_is_missing(authority: Authority) -> None:

@@ -11,12 +11,15 @@ from datetime import timedelta
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from h2.connection import H2Connection
 
 from tests.rig.servers import (
     HOST,
     NAME,
     Authority,
     Nginx,
+    RawHeaders,
+    answering,
     black_hole,
     closed_port,
     says,
@@ -82,6 +85,31 @@ def test_what_serves_passes_with_and_without_tls(servers: Ports, authority: Auth
     for ended in (ask(servers.plain), ask(servers.plain, "good"), ask(servers.tls, "good", tls=tls)):
         assert ended.passed
         assert ended.cause.startswith("SERVING in ")
+
+
+def test_a_call_is_what_the_protocol_asks_for() -> None:
+    got: list[dict[bytes, bytes]] = []
+
+    def answer(talk: H2Connection, headers: RawHeaders) -> None:
+        got.append(dict(headers))
+        ok = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5")]
+        talk.send_headers(1, ok, end_stream=True)
+
+    with serve(answering(answer)) as port:
+        check = Check(port, kind=Kind.GRPC, ask=Grpc(host="a.example"), timeout_s=0.5)
+        assert asyncio.run(probe(check, target(port))).cause.endswith("grpc-status NOT_FOUND")
+    assert got[0].pop(b"user-agent").startswith(b"xdplb/")
+    assert got == [
+        {
+            b":method": b"POST",
+            b":scheme": b"http",
+            b":path": b"/grpc.health.v1.Health/Check",
+            b":authority": b"a.example",
+            b"te": b"trailers",
+            b"content-type": b"application/grpc",
+            b"grpc-timeout": b"500m",
+        }
+    ]
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(servers: Ports) -> None:
@@ -150,7 +178,7 @@ def test_an_answer_is_what_protobuf_writes(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "00000000", "0000000002", "010000000208", "00000000020801ff", "0000000001ff", "00000000010d"]
+    "text", ["", "00000000", "0000000002", "01000000020801", "00000000020801ff", "0000000001ff", "00000000010d"]
 )
 def test_an_answer_that_is_none_is_none(text: str) -> None:
     assert serving_status(bytes.fromhex(text)) is None

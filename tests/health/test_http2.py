@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable
 from datetime import timedelta
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
+from h2.connection import H2Connection
 
-from tests.rig.servers import NAME, Authority, Nginx, black_hole, closed_port, says, serve, silent, slow, target
+from tests.rig.servers import (
+    NAME,
+    Authority,
+    Nginx,
+    RawHeaders,
+    answering,
+    black_hole,
+    closed_port,
+    says,
+    serve,
+    silent,
+    slow,
+    target,
+)
 from xdplb import __version__
 from xdplb.health.check import ProbeEnded
 from xdplb.health.kinds import Http, Kind, Tls
@@ -35,23 +44,6 @@ def failed(cause: str) -> ProbeEnded:
     return ProbeEnded(False, cause)
 
 
-def answering(answer: Callable[[h2.connection.H2Connection], None]) -> Callable[[socket.socket], None]:
-    """A server that speaks HTTP/2 until it has heard a request, and then does what it is told."""
-
-    def handle(accepted: socket.socket) -> None:
-        talk = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-        talk.initiate_connection()
-        accepted.sendall(talk.data_to_send())
-        while not any(isinstance(e, h2.events.RequestReceived) for e in talk.receive_data(accepted.recv(65536))):
-            pass
-        answer(talk)
-        accepted.sendall(talk.data_to_send())
-        accepted.shutdown(socket.SHUT_WR)
-        silent(accepted)
-
-    return handle
-
-
 def test_nginx_passes_with_prior_knowledge_and_over_tls(nginx: Nginx, authority: Authority) -> None:
     wanted = Http(http2=True, body="^all is well$")
     for ended in (ask(nginx.h2c, wanted), ask(nginx.h2, wanted, tls=Tls(NAME, verify=True, ca_file=authority.file))):
@@ -72,7 +64,7 @@ def test_a_server_that_closes_in_the_middle_fails() -> None:
     with serve(says(SETTINGS)) as port:
         assert ask(port) == failed("the server closed the connection before the head of an answer")
 
-    def half(talk: h2.connection.H2Connection) -> None:
+    def half(talk: H2Connection, _: RawHeaders) -> None:
         talk.send_headers(1, [(":status", "200")])
         talk.send_data(1, b"hal")
 
@@ -87,6 +79,11 @@ def test_a_server_that_speaks_http1_only_fails(nginx: Nginx) -> None:
     assert ask(nginx.http).cause.startswith("the answer is not HTTP/2: b'HTTP/1.1 400 Bad Request")
     cause = "the server speaks none of the protocols that were offered (ALPN)"
     assert ask(nginx.https, tls=Tls()) == failed(cause)
+
+
+def test_frames_that_should_not_be_are_told() -> None:
+    with serve(says(SETTINGS + b"\0\0\1\0\0\0\0\0\1x")) as port:
+        assert ask(port).cause.startswith("the answer is broken: ")
 
 
 def test_a_server_that_chooses_nothing_of_what_is_offered_fails(authority: Authority) -> None:
@@ -117,7 +114,7 @@ def test_no_more_than_64_kib_of_a_body_are_looked_at(nginx: Nginx) -> None:
 
 
 def test_an_early_hint_is_not_yet_the_answer() -> None:
-    def hint(talk: h2.connection.H2Connection) -> None:
+    def hint(talk: H2Connection, _: RawHeaders) -> None:
         talk.send_headers(1, [(":status", "103")])
         talk.send_headers(1, [(":status", "204")], end_stream=True)
 
@@ -126,14 +123,13 @@ def test_an_early_hint_is_not_yet_the_answer() -> None:
 
 
 def test_a_server_that_gives_up_says_why() -> None:
-    with serve(answering(lambda talk: talk.reset_stream(1, 7))) as port:
+    with serve(answering(lambda talk, _: talk.reset_stream(1, 7))) as port:
         assert ask(port) == failed("the server gave the request up: REFUSED_STREAM")
-    with serve(answering(lambda talk: talk.close_connection(11))) as port:
+    with serve(answering(lambda talk, _: talk.close_connection(11))) as port:
         assert ask(port) == failed("the server is going away: ENHANCE_YOUR_CALM")
 
 
 OWN = (("Host", "b"), ("user-AGENT", "me"), ("X-Own", "1"))
-FORBIDDEN = (("Connection", "close"), ("Upgrade", "x"))
 
 
 @pytest.mark.parametrize("tls", [None, Tls()], ids=["plain", "tls"])
@@ -143,12 +139,24 @@ FORBIDDEN = (("Connection", "close"), ("Upgrade", "x"))
         Http(path="/asked", http2=True, body=f"^GET 127.0.0.1 xdplb/{__version__}  "),
         Http(path="/asked", http2=True, body=f"^POST a xdplb/{__version__}  ", host="a", method="POST"),
         Http(path="/asked", http2=True, body="^GET b me 1 ", headers=OWN),
-        Http(path="/asked", http2=True, body="^GET 127.0.0.1 xdplb", headers=FORBIDDEN),
     ],
 )
 def test_a_request_names_its_host_and_us_and_own_headers_win(nginx: Nginx, wanted: Http, tls: Tls | None) -> None:
     ended = ask(nginx.h2 if tls else nginx.h2c, wanted, tls=tls)
     assert ended.passed, ended.cause
+
+
+def test_what_http2_forbids_is_not_said_and_nothing_is_to_be_pushed() -> None:
+    got = []
+
+    def answer(talk: H2Connection, headers: RawHeaders) -> None:
+        got.append(([name for name, _ in headers], talk.remote_settings.enable_push))
+        talk.send_headers(1, [(":status", "200")], end_stream=True)
+
+    headers = (("Connection", "close"), ("Upgrade", "x"), ("Transfer-Encoding", "x"), ("X-Own", "1"))
+    with serve(answering(answer)) as port:
+        assert ask(port, Http(http2=True, headers=headers)).passed
+    assert got == [([b":scheme", b":method", b":path", b":authority", b"user-agent", b"x-own"], 0)]
 
 
 @pytest.mark.parametrize("packet_bytes", [576, 1500, 9000])

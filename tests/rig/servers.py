@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pytest
 import trustme
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from tools.lab.balancer import ROOT, wait_for
 from xdplb.health.probe import Target
@@ -31,6 +34,7 @@ QUARTER = timedelta(days=90)
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 Handler = Callable[[socket.socket], None]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 def target(port: int, packet_bytes: int = 0) -> Target:
@@ -130,6 +134,25 @@ def slow(answer: bytes, after_s: float = 0.3) -> Handler:
         accepted.recv(65536)
         threading.Event().wait(after_s)
         accepted.sendall(answer)
+
+    return handle
+
+
+def answering(answer: Callable[[H2Connection, RawHeaders], None]) -> Handler:
+    """Speak HTTP/2 until a request is there, and then do with it what is told."""
+
+    def handle(accepted: socket.socket) -> None:
+        talk = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        talk.initiate_connection()
+        asked = None
+        while asked is None:
+            accepted.sendall(talk.data_to_send())
+            events = talk.receive_data(accepted.recv(65536))
+            asked = next((event for event in events if isinstance(event, RequestReceived)), None)
+        answer(talk, asked.headers)
+        accepted.sendall(talk.data_to_send())
+        accepted.shutdown(socket.SHUT_WR)
+        silent(accepted)
 
     return handle
 

@@ -111,9 +111,6 @@ class SecureConnection(Connection):
                 break
             except ssl.SSLWantReadError:
                 await self._fill("")
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                data = b""
-                break
             except ssl.SSLError as error:
                 raise ProbeFailed(meaning(error)) from None
         self.steps.note("received" if data else "closed by the server", received=len(data))
