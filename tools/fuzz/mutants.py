@@ -37,7 +37,7 @@ MUTANTS = [
     Mutant("as long as the MTU is too long", "balancer.c", "> p->backend->mtu", ">= p->backend->mtu"),
     Mutant("a range ends one port early", "find_service.h", "port <= range >> 16", "port < range >> 16"),
     Mutant("a tag stands before its type", "encap.h", "| (__u32)to->vlan << 16", "<< 16 | to->vlan"),
-    Mutant("UDP's length is without GUE's", "encap.h", "UDP_HEADER_BYTES + GUE_HEADER_BYTES)", "UDP_HEADER_BYTES)"),
+    Mutant("UDP's length is without GUE's", "write_outer.h", "htons(c->bytes + GUE_BYTES)", "htons(c->bytes + 8)"),
     Mutant("AH is as long as other headers", "parse_any.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"),
     Mutant("a SYN-ACK opens a connection", "packet.h", "(TCP_SYN | TCP_ACK)) == TCP_SYN", "TCP_SYN) == TCP_SYN"),
     Mutant("a backend that is down keeps flows", "steer.h", "backend && backend->up;", "backend;"),
