@@ -127,6 +127,8 @@ def test_a_server_that_gives_up_says_why() -> None:
         assert ask(port) == failed("the server gave the request up: REFUSED_STREAM")
     with serve(answering(lambda talk, _: talk.close_connection(11))) as port:
         assert ask(port) == failed("the server is going away: ENHANCE_YOUR_CALM")
+    with serve(answering(lambda talk, _: talk.close_connection(0, last_stream_id=0))) as port:
+        assert ask(port) == failed("the server is going away: NO_ERROR")
 
 
 OWN = (("Host", "b"), ("user-AGENT", "me"), ("X-Own", "1"))
@@ -144,6 +146,10 @@ OWN = (("Host", "b"), ("user-AGENT", "me"), ("X-Own", "1"))
 def test_a_request_names_its_host_and_us_and_own_headers_win(nginx: Nginx, wanted: Http, tls: Tls | None) -> None:
     ended = ask(nginx.h2 if tls else nginx.h2c, wanted, tls=tls)
     assert ended.passed, ended.cause
+
+
+def test_a_server_that_says_goodbye_before_its_answer_is_heard_out(nginx: Nginx) -> None:
+    assert ask(nginx.hasty, Http(http2=True, body="^bye$")).passed
 
 
 def test_what_http2_forbids_is_not_said_and_nothing_is_to_be_pushed() -> None:

@@ -200,6 +200,7 @@ class Nginx:
     https: int
     h2c: int
     h2: int
+    hasty: int  # HTTP/2, and says goodbye before it answers
 
 
 _NGINX = """
@@ -217,6 +218,7 @@ http {{
     location = /broken {{ return 503 "no\\n"; }}
     location = /big {{ root {folder}; }}
   }}
+  server {{ listen {host}:{hasty} http2; keepalive_requests 1; location / {{ return 200 "bye"; }} }}
 }}
 """
 
@@ -228,7 +230,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     (folder / "chain").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (folder / "key").write_bytes(certificate.private_key_pem.bytes())
     (folder / "big").write_bytes(b"BEGIN" + bytes(100_000) + b"END")
-    ports = Nginx(*(closed_port() for _ in range(4)))
+    ports = Nginx(*(closed_port() for _ in range(5)))
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "conf").write_text(_NGINX.format(folder=folder, host=HOST, user=user, **vars(ports)))
     log = folder / "error.log"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import h2.config
-import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from h2.connection import H2Connection
 from hpack import NeverIndexedHeaderTuple
 
 from xdplb.health.connection import Connection, SecureConnection
 from xdplb.health.kinds import Http
 from xdplb.health.probe import ProbeFailed
 from xdplb.health.request import MOST_BYTES, Answer, headers_of, padding
+
+if TYPE_CHECKING:
+    from hyperframe.frame import Frame, GoAwayFrame
 
 STREAM = 1  # a connection's first, and here its only one (RFC 9113, 5.1.1)
 # Our headers are right, so they are not looked at twice; those of the server are.
@@ -48,6 +53,15 @@ def pseudo_headers(connection: Connection, method: str, path: str, authority: st
     return [(b":scheme", scheme), *((name, text.encode()) for name, text in texts)]
 
 
+class _Patient(H2Connection):
+    """h2 takes a GOAWAY for the end; but a server may say goodbye first and answer then, as nginx does (6.8)."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        if frame.error_code == h2.errors.ErrorCodes.NO_ERROR and frame.last_stream_id >= STREAM:
+            return [], []
+        return super()._receive_goaway_frame(frame)
+
+
 class Exchange:
     """A request and what has come of its answer: `head`, then `body`, perhaps `trailers`; then it is `over`."""
 
@@ -61,7 +75,7 @@ class Exchange:
         self.body = bytearray()
         self.over = False
         self._connection, self._heard = connection, False
-        self._talk = h2.connection.H2Connection(_CONFIG)
+        self._talk = _Patient(_CONFIG)
         self._talk.local_settings = h2.settings.Settings(
             client=True, initial_values={h2.settings.SettingCodes.ENABLE_PUSH: 0}
         )
