@@ -28,16 +28,16 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("outer checksum without its last carry", "encap.h", "(sum << 16) + (sum >> 16))", "(sum << 16))"),
+    Mutant("outer checksum without its last carry", "write_outer.h", "(sum << 16) + (sum >> 16))", "(sum << 16))"),
     Mutant("19 bytes of a TCP header do", "transport.h", "TCP_HEADER_BYTES 20", "TCP_HEADER_BYTES 19"),
     Mutant("the VIP's upper half is not hashed", "transport.h", "destination.high ^ flow->ports", "ports"),
-    Mutant("TTL checksum 0xffff stays", "encap.h", "(word + 0x10000) >> 32 << 16", "word >> 32 << 16"),
+    Mutant("TTL checksum 0xffff stays", "write_outer.h", "(word + 0x10000) >> 32 << 16", "word >> 32 << 16"),
     Mutant("fragments of all protocols are alike", "parse_any.h", ".protocol = p->flow.protocol", ".protocol = 0"),
     Mutant("quoted ports are not exchanged", "parse_any.h", "ports >> 16 | (__u64)(ports & 0xffff) << 16", "ports"),
     Mutant("as long as the MTU is too long", "balancer.c", "> p->backend->mtu", ">= p->backend->mtu"),
     Mutant("a range ends one port early", "find_service.h", "port <= range >> 16", "port < range >> 16"),
     Mutant("a tag stands before its type", "encap.h", "| (__u32)to->vlan << 16", "<< 16 | to->vlan"),
-    Mutant("UDP's length is without GUE's", "encap.h", "UDP_HEADER_BYTES + GUE_HEADER_BYTES)", "UDP_HEADER_BYTES)"),
+    Mutant("UDP's length is without GUE's", "write_outer.h", "c->bytes + GUE_BYTES)", "c->bytes + 8)"),
     Mutant("AH is as long as other headers", "parse_any.h", "(header[1] + 2) * 4", "(header[1] + 1) * 8"),
     Mutant("a SYN-ACK opens a connection", "packet.h", "(TCP_SYN | TCP_ACK)) == TCP_SYN", "TCP_SYN) == TCP_SYN"),
     Mutant("a backend that is down keeps flows", "steer.h", "backend && backend->up;", "backend;"),
