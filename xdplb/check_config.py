@@ -15,6 +15,9 @@ from xdplb.model import Check, Forward, Protocol, Vip
 from xdplb.values import choice, within
 
 
+LONGEST_S = 100  # of a probe: the row of a backend that has gone is another's two minutes later (dataplane/probes.py)
+
+
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
     """`check` of a service, or one of several."""
 
@@ -124,7 +127,7 @@ def _check(key: str, table: CheckTable, scene: Scene) -> Check:
     return Check(
         _port(f"{key}.port", kind, table, scene, through, vip),
         within(f"{key}.interval_s", table.interval_s, 0.01, 3600),
-        within(f"{key}.timeout_s", table.timeout_s, 0.01, 600),
+        within(f"{key}.timeout_s", table.timeout_s, 0.01, LONGEST_S),
         int(within(f"{key}.rise", table.rise, 1, 1000)),
         int(within(f"{key}.fall", table.fall, 1, 1000)),
         kind,
@@ -264,7 +267,7 @@ def _talk(key: str, kind: Kind, table: CheckTable) -> Talk | None:
         raise ConfigError(f"{key}.send", "missing", "say what to send: who gets nothing over UDP answers nothing")
     if table.send is None and table.expect is None:
         return None
-    return Talk(_bytes(f"{key}.send", table.send or ""), _regex(f"{key}.expect", table.expect))
+    return Talk(_bytes(f"{key}.send", table.send or ""), _regex(f"{key}.expect", table.expect, of_bytes=True))
 
 
 def _bytes(key: str, text: str) -> bytes:
@@ -283,10 +286,10 @@ def _bytes(key: str, text: str) -> bytes:
     return found
 
 
-def _regex(key: str, text: str | None) -> str | None:
+def _regex(key: str, text: str | None, of_bytes: bool = False) -> str | None:
     if text is not None:
         try:
-            re.compile(text)
+            re.compile(text.encode() if of_bytes else text)
         except re.error as error:
             raise ConfigError(key, f"{text!r} is no regular expression ({error})", "mend it, or escape it") from None
     return text

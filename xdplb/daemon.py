@@ -214,7 +214,7 @@ class Daemon:
                 (check, b.address)
                 for s, b in keys_of(self.config.services, self.kept.overrides)
                 for check in s.checks
-                if check.kind is Kind.TCP
+                if check.kind is Kind.TCP and check.port
             ]
             if await proof.run(self.services, self.lists, checks):
                 with contextlib.suppress(DaemonError):  # too late: `run` ends with that
@@ -464,12 +464,14 @@ class Daemon:
         except DaemonError:
             self.kept.overrides = before
             raise
-        if (before.added, before.removed) != (overrides.added, overrides.removed):
+        members = (before.added, before.removed) != (overrides.added, overrides.removed)
+        if members:
             await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
             self._gone = True
         written = self._written
         await self.reconcile()
-        self._follow()  # now that their ways are known
+        if members:
+            self._follow()  # now that their ways are known
         waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             await self.reconcile()
