@@ -231,6 +231,13 @@ def test_an_mtu_hole_is_told_from_silence() -> None:
     )
 
 
+def cut(data: bytes) -> bytes:
+    """Truncate an answer in the middle of its record."""
+    answer = reply(data)
+    answer.header.tc = 1
+    return bytes(answer.pack())[:-3]
+
+
 @pytest.mark.parametrize(
     ("stream", "cause"),
     [(b"", "closed without one"), (b"\x00\x20half", "closed without one"), (b"\x00\x04none", "has another id")],
@@ -242,8 +249,10 @@ def test_half_an_answer_over_tcp_fails(stream: bytes, cause: str) -> None:
         writer.close()
 
     async def run() -> ProbeEnded:
-        cut = server(lambda data: [Answer(data[:2] + b"\x83\x80" + data[4:])])
-        async with cut as port, await asyncio.start_server(talk, "127.0.0.1", port):
+        async with (
+            server(lambda data: [Answer(cut(data))]) as port,
+            await asyncio.start_server(talk, "127.0.0.1", port),
+        ):
             return (await ask(CHECK, port))[0]
 
     ended = asyncio.run(run())

@@ -27,8 +27,8 @@ def test_answers_to_others_are_left_in_the_kernel(version: int) -> None:
     async def run() -> None:
         own, other = Echoes(TARGETS[version]), Echoes(TARGETS[version])
         try:
-            assert await own.echo(TARGETS[version], 64) is None
             asyncio.get_running_loop().remove_reader(other._socket)
+            assert await own.echo(TARGETS[version], 64) is None
             with pytest.raises(BlockingIOError):
                 other._socket.recv(100)
         finally:
@@ -46,6 +46,7 @@ def test_the_sequence_goes_round_past_those_that_wait(version: int) -> None:
             echoes._next = 0xFFFE
             answers = [echoes.echo(TARGETS[version], 64) for _ in range(3)]
             assert await asyncio.gather(*answers) == [None] * 3
+            assert not echoes._waiting
             nobody = _Waiting(b"", b"", asyncio.get_running_loop().create_future())
             echoes._waiting = dict.fromkeys(range(1 << 16), nobody)
             with pytest.raises(OSError, match="65536 other echoes are under way"):

@@ -30,13 +30,13 @@ def payload_bytes(target: Target, header_bytes: int) -> int:
 def keep_whole(opened: socket.socket) -> None:
     """Have packets leave in one piece, or not at all; what was learned about the path's MTU is tried again each time.
 
-    With PMTUDISC_DO the kernel itself would refuse the second probe through an MTU hole, for ten minutes (ip(7)).
+    With PMTUDISC_DO the kernel itself would refuse the second probe through an MTU hole, for ten minutes (ip(7)). Of
+    IPv6 this does all that IPV6_DONTFRAG does.
     """
     if opened.family == socket.AF_INET:
         opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     else:
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DONTFRAG, 1)
 
 
 @contextlib.contextmanager
