@@ -14,7 +14,6 @@ from xdplb.health.kinds import Ask, Dns, Exec, Grpc, Http, Initial, Kind, Quic, 
 from xdplb.model import Check, Forward, Protocol, Vip
 from xdplb.values import choice, within
 
-
 LONGEST_S = 100  # of a probe: the row of a backend that has gone is another's two minutes later (dataplane/probes.py)
 
 
