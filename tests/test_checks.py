@@ -7,13 +7,12 @@ import socket
 from dataclasses import replace
 from ipaddress import ip_address
 
-from xdplb.tunnel import Settings, Tunnel
-
 from tests.rig.packets import service
 from xdplb.checks import Checks
 from xdplb.dataplane import loader
 from xdplb.health.kinds import Through
 from xdplb.model import Backend, Check, Service
+from xdplb.tunnel import Settings, Tunnel
 
 KEY = ("web", "b1")
 

@@ -210,6 +210,36 @@ def test_a_share_is_that_of_its_backend_alone() -> None:
     assert [a is b for a, b in zip(first.backends, second.backends, strict=True)] == [True, False, True]
 
 
+def agent(health: Health) -> DesiredBackend:
+    """The first backend when this is known of it."""
+    return desire(CONFIG, Overrides(), ALL_UP | {("web", ONE.name): health}, HOPS)[0].backends[0]
+
+
+def test_what_an_agent_says_of_its_weight_is_its_share() -> None:
+    half = agent(Health(True, "fine", percent=50))
+    assert (half.share, half.backend.weight, half.state) == (0.5, 100, State.UP)
+    assert half.reason == "its agent says 50 % of its weight; fine"
+    more = agent(Health(True, "fine", percent=150))  # it has no more to give than its weight
+    assert (more.share, more.reason) == (1, "fine")
+    none = agent(Health(True, "fine", percent=0))
+    assert (none.state, none.serves, none.reason) == (State.IDLE, False, "its agent says 0 % of its weight; fine")
+    assert none.row
+    assert none.row.up
+    slow = desire(CONFIG, Overrides(), ALL_UP | {("web", ONE.name): Health(True, "", percent=50)}, HOPS, shares=SLOW)
+    assert slow[0].backends[0].share == 0.125
+
+
+SLOW = {("web", ONE.name): 0.25}
+
+
+def test_a_backend_whose_agent_says_drain_keeps_its_flows_and_gets_no_new_ones() -> None:
+    drains = agent(Health(True, "fine", drain=True))
+    assert (drains.state, drains.serves, drains.reason) == (State.DRAINING, False, "its agent says drain; fine")
+    assert drains.row
+    assert drains.row.up
+    assert agent(Health(False, "refused", drain=True)).reason == "refused"
+
+
 def test_settings_of_transitions_come_along() -> None:
     given = service(learn_window_s=7.0, idle_timeout_s=11.0, second_chance=True)
     (wanted,) = desire(config(given), Overrides(), {}, {})

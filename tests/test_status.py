@@ -40,6 +40,8 @@ def test_document_names_every_backend_with_its_counters() -> None:
         "address": "10.0.11.2",
         "weight": 100,
         "state": "up",
+        "serving": True,
+        "fallback": None,
         "reason": "",
         "slots": 512,
         "packets": 3,

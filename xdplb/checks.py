@@ -12,6 +12,7 @@ from typing import Any
 
 from xdplb import hashing
 from xdplb.desired import DesiredService, Health, Key
+from xdplb.errors import KernelError
 from xdplb.health.check import Memory, ProbeEnded
 from xdplb.health.kinds import Through
 from xdplb.health.probe import Steps, Target, probe
@@ -19,7 +20,7 @@ from xdplb.health.subjects import Subject, Way, wants, way_of
 from xdplb.health.watch import Watch, straight
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
-from xdplb.tunnel import Tunnel
+from xdplb.tunnel import Tunnel, detach
 
 CLIENTS_BYTES = 1500  # as long as packets of clients are: Ethernet's
 MOST_AT_ONCE = 32  # probes that one question of an operator sends at a time
@@ -34,6 +35,8 @@ class Checks:
         self.watch = Watch(changed, self._aim)
         self._ways: dict[int, BackendRow] = {}  # by what tells a tunnel apart: see `_identity`
         self._tunnelled = False
+        self._vips: set[Address] = set()  # that probes go to
+        self._closed = ""  # why there is no tunnel although checks would use it
         self._placed: dict[int, DesiredService] = {}  # whose rows are in there, by the object's id
 
     @property
@@ -51,17 +54,35 @@ class Checks:
         self.watch.follow(wants(backends), known, memories)
 
     async def open(self, services: Sequence[Service]) -> None:
-        """Have the tunnel there if any check goes through it, or not. Raises KernelError."""
-        through = [
+        """Have the tunnel there if any check goes through it. Raises KernelError, if one must."""
+        through = {check.through for service in services for check in service.checks} - {Through.DIRECT}
+        self._vips = {
             vip.address
             for service in services
-            for check in service.checks
-            if check.through is Through.TUNNEL
+            if any(check.through is not Through.DIRECT for check in service.checks)
             for vip in service.vips
-        ]
-        self._tunnelled = bool(through)
-        if through:
-            await self.tunnel.open(set(through))
+        }
+        if not through:
+            await detach(self.tunnel.place)  # what an earlier configuration wanted
+            return
+        try:
+            await self.tunnel.open(self._vips)
+            self._tunnelled = True
+        except KernelError as error:
+            if Through.TUNNEL in through:
+                raise
+            self._closed = f"checks go directly to the backends, since there is no tunnel for them: {error}"
+
+    async def look(self) -> None:
+        """See whether probes leave by other ways now, after routes or addresses have changed."""
+        if self._tunnelled:
+            await self.tunnel.follow(self._vips)
+            self.watch.aim_anew()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is in the way of checks."""
+        return [self._closed] if self._closed else self.tunnel.warnings
 
     def put_ways(self, services: Sequence[DesiredService], configured: Mapping[str, Service]) -> None:
         """Lead the tunnel to where the balancer would send packets of clients now."""
@@ -70,7 +91,7 @@ class Checks:
         changed = {}
         for service in services:
             settings = configured[service.name]
-            if id(service) in self._placed or not any(c.through is Through.TUNNEL for c in settings.checks):
+            if id(service) in self._placed or not any(c.through is not Through.DIRECT for c in settings.checks):
                 continue
             for backend in service.backends:
                 identity = _identity(backend.backend.address, way_of(settings))
@@ -87,6 +108,10 @@ class Checks:
     def _aim(self, subject: Subject) -> Target | str:
         if subject.vip is None or subject.way is None:
             return straight(subject)
+        if subject.vip.address in self.tunnel.trapped or self._closed:
+            if subject.check.through is Through.AUTO:
+                return Target(subject.address, subject.vip.port)
+            return f"probes to {subject.vip.address} cannot go through the tunnel, see the warnings"
         identity = _identity(subject.address, subject.way)
         row = self._ways.get(identity)
         mark = self.tunnel.mark(identity) if row else None

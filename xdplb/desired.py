@@ -14,8 +14,23 @@ from typing import Any
 from xdplb import hashing
 from xdplb.contract import CONSTANTS
 from xdplb.differences import Seen, differences
-from xdplb.model import Action, Address, Affinity, Backend, Balancer, Config, Forward, Limits, Rate, Service, State, Vip
+from xdplb.model import (
+    Action,
+    Address,
+    Affinity,
+    Backend,
+    Balancer,
+    Config,
+    Forward,
+    Limits,
+    Rate,
+    Service,
+    State,
+    Vip,
+    WhenAllDown,
+)
 from xdplb.ring import ring_size
+from xdplb.serving import Count, Lent, Serve, Verdict, decide, with_fallback
 from xdplb.tables import NO_MTU, BackendRow, LimitRow, Way
 
 ETHERTYPE = {4: bytes.fromhex("0800"), 6: bytes.fromhex("86dd")}
@@ -148,7 +163,8 @@ def _clock(at: float, now: float) -> str:
 class DesiredBackend:
     """One backend as it should be. `row` None: it cannot be reached, so nothing can be written.
 
-    `share`: how much of its slots it has for now (slow start).
+    `share`: how much of its slots it has for now (slow start, and what its agent says). `serves`: it gets new flows, as
+    one that is up does, and in panic one that is down. `member`: it is one of those whom the ring is made of.
     """
 
     backend: Backend
@@ -157,6 +173,20 @@ class DesiredBackend:
     reason: str
     row: BackendRow | None
     share: float = 1.0
+    serves: bool = False
+    member: bool = True
+    usable: bool = True  # if it were up, it would get new flows
+    plain: DesiredBackend | None = field(default=None, compare=False, repr=False)  # what it is without panic
+
+    @property
+    def acts_as(self) -> State:
+        """Its state as its share of new flows goes: in panic, one that is down is warm like any other."""
+        return State.UP if self.serves else self.state
+
+    @property
+    def lent_by(self) -> str | None:
+        """The service whose backend it is, if that is another one."""
+        return self.backend.service if isinstance(self.backend, Lent) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +204,7 @@ class DesiredService:
     learn_window_s: float = 120.0
     idle_timeout_s: float = 3600.0
     second_chance: bool = False
+    passive: bool = False
 
     @property
     def mtu(self) -> int:
@@ -233,6 +264,17 @@ def desire(
     return memo.services
 
 
+def services_of(config: Config, overrides: Overrides) -> list[Service]:
+    """Return the services as operators want them now, with the backends that others lend them."""
+    applied = [overrides.apply(service) for service in config.services]
+    return [with_fallback(service, applied) for service in applied]
+
+
+def home_of(key: Key, backend: Backend) -> Key:
+    """Return under which key a service's backend is checked and drained: a lent one's is its own service's."""
+    return (backend.service, backend.own_name) if isinstance(backend, Lent) else key
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What a desired state is made of, but for the configuration."""
@@ -246,8 +288,8 @@ class Inputs:
     def facts(self, service: Service, backend: Backend) -> _Facts:
         """Return what is known of one backend."""
         key = (service.name, backend.name)
-        hop = self.hops.get(backend.address, "its route is not known yet")
-        return self.health.get(key), hop, self.overrides.drain_of(key, self.now), self.shares.get(key, 1.0)
+        home, hop = home_of(key, backend), self.hops.get(backend.address, "its route is not known yet")
+        return self.health.get(home), hop, self.overrides.drain_of(home, self.now), self.shares.get(key, 1.0)
 
 
 @dataclass(slots=True)
@@ -267,7 +309,7 @@ class Memo:
         self._config: Config | None = None
         self._overrides = Overrides()
         self._made: list[_Made] = []
-        self._places: dict[Key, tuple[int, int]] = {}  # numbers of service and backend
+        self._places: dict[Key, list[tuple[int, int]]] = {}  # numbers of service and backend; of a lent one, both
         self._at: dict[Address, list[Key]] = {}
         self._health, self._hops = Seen[Key, Health](), Seen[Address, Hop | str]()
         self._shares: Mapping[Key, float] = NO_SHARES
@@ -299,7 +341,7 @@ class Memo:
             keys |= {key for its in (before, overrides) for times in (its.deadlines, its.removing) for key in times}
             self._overrides = overrides.copy()
         found: dict[int, list[int]] = {}
-        for number, position in sorted(self._places[key] for key in keys if key in self._places):
+        for number, position in sorted({place for key in keys for place in self._places.get(key, ())}):
             found.setdefault(number, []).append(position)
         return found
 
@@ -308,12 +350,13 @@ class Memo:
         same = self._config is not None and self._config.balancer is config.balancer
         known = {made.service.name: made for made in self._made} if same else {}
         self._config, self._overrides = config, overrides.copy()
-        self._made = [_begin(service, known.get(service.name)) for service in map(overrides.apply, config.services)]
+        self._made = [_begin(service, known.get(service.name)) for service in services_of(config, overrides)]
         self._places, self._at = {}, {}
         for number, made in enumerate(self._made):
             for position, backend in enumerate(made.service.backends):
                 key = (made.service.name, backend.name)
-                self._places[key] = number, position
+                for name in {key, home_of(key, backend)}:
+                    self._places.setdefault(name, []).append((number, position))
                 self._at.setdefault(backend.address, []).append(key)
 
     def make(self, number: int, facts: Mapping[int, _Facts]) -> None:
@@ -365,13 +408,13 @@ def _service(
         made = list(known)
         for n in anew:
             made[n] = _backend(balancer, service, service.backends[n], facts[n])
-        backends = tuple(filter(None, made))
+        backends = _served(service, tuple(filter(None, made)))
     client = service.affinity is Affinity.CLIENT
     return DesiredService(
         service.name,
         number,
         service.vips,
-        service.ring_size or ring_size(len(backends)),
+        service.ring_size or ring_size(sum(b.lent_by is None for b in backends)),
         backends,
         hashing.mask_words(4, service.affinity_prefix4) if client else (0, 0),
         hashing.mask_words(6, service.affinity_prefix6) if client else (0, 0),
@@ -379,6 +422,7 @@ def _service(
         service.learn_window_s,
         service.idle_timeout_s,
         service.second_chance,
+        service.passive,
     )
 
 
@@ -387,7 +431,47 @@ def _this_host(service: Service) -> DesiredBackend:
     address = service.vips[0].address
     number = hashing.identity("backend", service.name, "local", "")
     row = BackendRow(bytes(14), address, address, 0, number, way=Way.LOCAL)
-    return DesiredBackend(Backend("local", address), number, State.UP, "this host", row)
+    return DesiredBackend(Backend("local", address), number, State.UP, "this host", row, serves=True)
+
+
+def _served(service: Service, backends: tuple[DesiredBackend, ...]) -> tuple[DesiredBackend, ...]:
+    """Return the backends as they are with the service's policy for when too few are up."""
+    if not service.panic_percent and service.when_all_down is WhenAllDown.DROP:
+        return backends
+    plain = tuple(b.plain or b for b in backends)
+    verdict = decide(service, _count(plain))
+    if verdict.serve is Serve.UP and service.fallback is None:
+        return plain
+    return tuple(_lent(b, verdict) if b.lent_by else _own(b, verdict) for b in plain)
+
+
+def _count(backends: Sequence[DesiredBackend]) -> Count:
+    own = [b for b in backends if b.lent_by is None]
+    up, down = sum(b.serves for b in own), sum(b.usable and b.state is State.DOWN for b in own)
+    checking = sum(b.state is State.CHECKING for b in own)
+    return Count(up, down, checking, len(own) - up - down - checking, sum(b.serves for b in backends) - up)
+
+
+def _own(plain: DesiredBackend, verdict: Verdict) -> DesiredBackend:
+    """Return one of the service's own backends: in panic, one that is down serves like any other."""
+    if verdict.serve is Serve.LENT:
+        return replace(plain, member=False, plain=plain)
+    if verdict.serve is Serve.UP or not plain.usable or plain.row is None or plain.state is State.CHECKING:
+        return plain
+    if plain.serves:
+        return replace(plain, reason=f"{plain.reason}; {verdict.why}", plain=plain)
+    reason = f"{verdict.why}: gets new flows all the same; {plain.reason}"
+    return replace(plain, reason=reason, row=replace(plain.row, up=True), serves=True, plain=plain)
+
+
+def _lent(plain: DesiredBackend, verdict: Verdict) -> DesiredBackend:
+    """Return another service's backend, which keeps the flows that it has, but gets new ones only when it must."""
+    if verdict.serve is Serve.LENT:
+        why = f"{verdict.why}: serves for them; " if plain.serves else ""
+        return replace(plain, reason=f"{why}{plain.reason}", plain=plain)
+    state = State.IDLE if plain.serves else plain.state
+    reason = f"a fallback, not needed now; {plain.reason}"
+    return replace(plain, state=state, reason=reason, serves=False, member=False, plain=plain)
 
 
 def _limit(limits: Limits, number: int) -> LimitRow:
@@ -420,12 +504,12 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
     health, hop, drain, share = facts
     number = hashing.identity("backend", service.name, backend.name, str(backend.address))
     seen = health or Health(None, "not probed yet")
-    if not service.checks:
+    if not (backend.checked if isinstance(backend, Lent) else service.checks):
         seen = Health(True, "no check configured")
     problem = hop if isinstance(hop, str) else _why_not(balancer, service, hop, backend)
     if isinstance(hop, str) or problem:
         reason = _reason(State.UNREACHABLE, drain, problem)
-        return DesiredBackend(backend, number, State.UNREACHABLE, reason, None, share)
+        return DesiredBackend(backend, number, State.UNREACHABLE, reason, None, share, usable=False)
     way = _way(service, backend.address.version)
     row = BackendRow(
         hop.next_mac + hop.own_mac + ETHERTYPE[backend.address.version],
@@ -440,8 +524,22 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
         vlan=hop.vlan,
         device=hop.device,
     )
+    part = min(seen.percent, 100) / 100 if seen.percent is not None else 1.0
     state = _state(backend, drain, seen)
-    return DesiredBackend(backend, number, state, _reason(state, drain, seen.cause), row, share)
+    if state is not State.DOWN and seen.drain:
+        drain = drain or _AGENTS_DRAIN
+    reason = _reason(state, drain, _cause(seen, part))
+    usable = bool(backend.weight and part) and drain is None and not seen.drain
+    # An agent's part is taken of the slots and not of the weight: so no others' slots move, whatever it says.
+    return DesiredBackend(backend, number, state, reason, row, share * part, state is State.UP, usable=usable)
+
+
+_AGENTS_DRAIN = Drain("its agent says drain")
+
+
+def _cause(seen: Health, part: float) -> str:
+    """Return why a backend is up or down, with what its agent wants of its weight."""
+    return f"its agent says {100 * part:g} % of its weight; {seen.cause}" if seen.up and part < 1 else seen.cause
 
 
 def _reason(state: State, drain: Drain | None, cause: str) -> str:
@@ -473,9 +571,9 @@ def _state(backend: Backend, drain: Drain | None, seen: Health) -> State:
         return State.CHECKING
     if not seen.up:
         return State.DOWN
-    if drain:
+    if drain or seen.drain:
         return State.DRAINING
-    return State.UP if backend.weight else State.IDLE
+    return State.UP if backend.weight and seen.percent != 0 else State.IDLE
 
 
 def keys_of(services: tuple[Service, ...], overrides: Overrides) -> Iterator[tuple[Service, Backend]]:

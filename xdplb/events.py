@@ -51,7 +51,7 @@ class Events:
             key = service.name, (has or was).backend.name  # type: ignore[union-attr]
             if has is None:
                 found.append(self._add(*key, str(was.state) if was else None, None, "removed"))
-            elif was is None or was.state is not has.state:
+            elif was is None or (was.state, was.serves) != (has.state, has.serves):
                 found.append(self._add(*key, str(was.state) if was else None, str(has.state), has.reason))
         if found:
             self._news.set()

@@ -194,5 +194,5 @@ def _changed(old: DesiredBackend, new: DesiredBackend) -> Iterator[str]:
         yield f"weight {old.backend.weight} -> {new.backend.weight}"
     if old.state is not new.state:
         yield f"{old.state} -> {new.state} ({new.reason})"
-    elif old.reason != new.reason and new.state.value == "draining":
+    elif old.serves != new.serves or (old.reason != new.reason and new.state.value == "draining"):
         yield new.reason

@@ -338,6 +338,7 @@ def _wanted_rows(
                 service.client4 if vip.address.version == 4 else service.client6,
                 limits.get(service.identity),
                 service.second_chance,
+                service.passive,
             )
             if vip.last_port:
                 leads = (*address, hashing.key_word(0, vip.protocol.number, "RANGES"))

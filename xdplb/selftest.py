@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from xdplb.desired import ETHERTYPE, DesiredService
-from xdplb.model import Address, Protocol, State, Vip
+from xdplb.model import Address, Protocol, Vip
 from xdplb.tables import Way
 
 ACTIONS = ("ABORTED", "DROP", "PASS", "TX", "REDIRECT")  # enum xdp_action
@@ -49,7 +49,7 @@ def forwarded(
     packets are TCP resets where it is TCP: no flow is remembered for long, nothing counts as a new connection.
     """
     for service in services:
-        up = [b.row for b in service.backends if b.state is State.UP and b.row]
+        up = [b.row for b in service.backends if b.serves and b.row]
         wanted = ("PASS",) if up and up[0].way is Way.LOCAL else ("TX", "REDIRECT")
         for vip in service.vips if up else ():
             client = find_client(vip.address.version)

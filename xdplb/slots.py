@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from xdplb.desired import DesiredBackend, DesiredService
 from xdplb.differences import differences
-from xdplb.model import State
 from xdplb.ring import Member, Ring
 from xdplb.tables import MOVED, MOVING, NO_BACKEND, SETTLED, Tables, slot_parts, slot_word
 
@@ -52,8 +51,8 @@ def member(backend: DesiredBackend) -> Member:
     """Return a backend as its ring sees it: whatever keeps it from new flows counts as not up."""
     return Member(
         key=f"{backend.backend.name}\0{backend.backend.address}",
-        weight=backend.backend.weight,
-        up=backend.state is State.UP,
+        weight=backend.backend.weight if backend.member else 0,
+        up=backend.serves,
         share=backend.share,
     )
 

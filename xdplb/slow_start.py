@@ -60,7 +60,9 @@ class Ramps:
         for service, was, has in find_changed(before, after):
             if service.name in self.lasts_s and (backend := has or was):
                 key = (service.name, backend.backend.name)
-                found.setdefault(service.name, []).append((key, was.state if was else None, has.state if has else None))
+                found.setdefault(service.name, []).append(
+                    (key, was.acts_as if was else None, has.state if has else None)
+                )
         return found
 
     def _end(self, keys: Iterable[Key]) -> None:

@@ -69,6 +69,8 @@ def _backend(desired: DesiredBackend, traffic: Traffic, slots: Mapping[int, int]
         "address": str(desired.backend.address),
         "weight": desired.backend.weight,
         "state": str(desired.state),
+        "serving": desired.serves,
+        "fallback": desired.lent_by,
         "reason": desired.reason,
         "slots": slots.get(desired.identity, 0),
         "packets": traffic.packets,

@@ -36,6 +36,7 @@ class Tunnel:
         """`place` is the balancer's own."""
         self.place, self.settings = place, settings
         self.warnings: list[str] = []
+        self.trapped: set[Address] = set()  # VIPs that they say cannot be asked
         self._filter = filter_of(place)
         self._probes: Probes | None = None
         self._on: set[int] = set()  # interfaces that have our program
@@ -65,6 +66,7 @@ class Tunnel:
         routes = await find_vip_routes(dict.fromkeys(vips), first_mark(self.place.name))
         ports = {port.index: port for route in routes for port in route.leaves if port.ethernet}
         self.warnings = find_traps(routes)
+        self.trapped = {route.vip for route in routes if find_traps([route])}
         there = await find_filters(self._filter.name)
         for index in ports:
             if index not in there or index not in self._on:

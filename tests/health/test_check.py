@@ -114,7 +114,10 @@ def test_what_is_known_stays_and_the_first_probe_comes_at_its_part_of_an_interva
     assert check.handle(Start(known, spread=0.25), 50) == [Probe(0.25)]  # of the fast interval: a change is brewing
     assert check.memory == known
     assert check.handle(FAIL, 50.25) == [DOWN, USUAL]
-    assert RiseFall(Check(80)).handle(Start(Memory(True, "connected", 10), spread=0.25), 50) == [Probe(0.5)]
+    quiet = Memory(True, "connected", 10)
+    held = Memory(False, "refused", 10, streak=2, passes_since=45, falls=3, spell_since=5, rose_at=9)
+    for usual in (quiet, held):
+        assert RiseFall(Check(80)).handle(Start(usual, spread=0.25), 50) == [Probe(0.5)]
 
 
 def test_a_changed_check_goes_on_from_what_is_known() -> None:
@@ -230,7 +233,18 @@ def test_the_first_pass_clears_it_and_the_same_again_counts_only_after_a_while()
     assert check.handle(PASS, 10.006) == [USUAL]
     assert check.handle(RESETS, 10.01) == []
     assert check.handle(RESETS, 10.01 + CALM_S) == [AT_ONCE]
-    assert check.handle(FAIL, 10.2) == [SOON]
+    assert check.handle(PASS, 10.2) == [USUAL]
+    assert check.handle(RESETS, 10.2 + 1.9 * CALM_S) == []
+
+
+def test_a_failure_makes_evidence_count_again() -> None:
+    check = machine(up=True)
+    for now in (10, 11, 12):
+        check.handle(RESETS, now)
+        check.handle(PASS, now)
+    check.handle(RESETS, 13)
+    tell(check, 13, FAIL, PASS)
+    assert check.handle(RESETS, 13 + CALM_S) == [AT_ONCE]
 
 
 def test_evidence_that_is_wrong_all_the_time_makes_a_bounded_number_of_probes() -> None:

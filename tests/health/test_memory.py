@@ -54,7 +54,9 @@ def test_what_makes_no_sense_is_nothing(raw: object) -> None:
     assert memory_from_json(raw) is None
 
 
-JSON = st.sampled_from([None, True, 0, -1, 10**400, 0.5, float("inf"), float("nan"), "", "x", [], {}, {"percent": 5}])
+JSON: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, -1, 10**400, 0.5, float("inf"), float("nan"), "", "x", [], {}, {"percent": 5}]
+)
 
 
 @given(st.dictionaries(st.sampled_from([*memory_to_json(FULL)]), JSON), st.floats(0, 1e9))

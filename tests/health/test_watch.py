@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from xdplb.desired import Health
-from xdplb.health.kinds import Exec, Kind, Talk
+from xdplb.health.kinds import Exec, Initial, Kind, Talk
 from xdplb.health.probe import Target
 from xdplb.health.subjects import Subject, Wanted
 from xdplb.health.watch import Watch
@@ -210,3 +210,18 @@ def test_at_the_end_nothing_is_left_of_probes_under_way(tmp_path: Path) -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(scene())
+
+
+def test_probes_are_counted_from_begin_to_begin_so_that_silence_is_found_as_soon_as_a_refusal(
+    server: socket.socket,
+) -> None:
+    async def scene() -> float:
+        silent = replace(check(server), ask=Talk(expect="hello"), interval_s=0.4, timeout_s=0.2, fall=3)
+        watch = Watch(lambda: None)
+        began = time.monotonic()
+        watch.follow({KEY: wanted(replace(silent, initial=Initial.UP))})
+        await until(lambda: watch.health[KEY].up is False)
+        await watch.close()
+        return time.monotonic() - began
+
+    assert 0.6 <= asyncio.run(scene()) < 0.85  # three timeouts; with a fast interval between them it were 1.0

@@ -100,7 +100,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Effect: try once, after this long. It takes the place of a try that has not begun yet."""
+    """Effect: try once, after this long, and instead of a try that has not begun yet.
+
+    After a probe has ended, that is so long after it began, or at once if it took longer: then a backend that answers
+    nothing is found as soon as one that refuses. Otherwise it counts from now.
+    """
 
     after_s: float
 
@@ -186,7 +190,8 @@ class RiseFall:
     def _start(self, event: Start, now: float) -> list[Effect]:
         if event.memory is not None:
             self._recall(event.memory.until(now))
-            return [Probe(event.spread * (self.fast_s if self.streak else self.check.interval_s))]
+            brewing = 0 < self.streak < (self.check.fall if self.up else self.check.rise)
+            return [Probe(event.spread * (self.fast_s if brewing else self.check.interval_s))]
         if self.check.initial is Initial.PROBE:
             return [Probe(0)]
         self.up, self.since = self.check.initial is Initial.UP, now

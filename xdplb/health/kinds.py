@@ -26,6 +26,7 @@ class Kind(StrEnum):
 class Through(StrEnum):
     """By which way a probe goes to its backend."""
 
+    AUTO = "auto"  # through the tunnel where this host can do that, else directly, with a warning
     TUNNEL = "tunnel"  # to the VIP, with what clients' packets get in front
     DIRECT = "direct"  # to the backend's own address
 
@@ -69,6 +70,7 @@ class Grpc:
     """The service whose health is asked for (grpc.health.v1); "" is the server as a whole."""
 
     service: str = ""
+    host: str | None = None  # None: the VIP's or backend's address
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,5 +80,6 @@ def _subjects(check: Check, service: Service, backend: Backend) -> tuple[Subject
         return (Subject(check, backend.address, named=named),)
     way = way_of(service)
     vips = [check.vip] if check.vip else service.vips
-    places = dict.fromkeys((vip.address, check.port or vip.port) for vip in vips)
+    # Of a network that is a VIP, the first address that hosts have.
+    places = dict.fromkeys((vip.address + bool(vip.prefix), check.port or vip.port) for vip in vips)
     return tuple(Subject(check, backend.address, Vip(address, port), way) for address, port in places)

@@ -45,6 +45,7 @@ class _Runner:
     fingerprint: str
     users: set[Key] = field(default_factory=set)
     due: float = 0.0  # of the loop's clock
+    began: float = 0.0  # the last probe, by the same
     last: ProbeEnded | None = None
     at: float = 0.0  # when `last` ended, seconds since 1970
     under_way: bool = False
@@ -73,6 +74,7 @@ class Watch:
         self._connector: Connector[_Runner] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._ticked = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._suspected: dict[Key, float] = {}
         self._troubled = 0.0
 
@@ -155,7 +157,7 @@ class Watch:
         if self._connector:
             self._connector.close()
         self._wants.clear()
-        await asyncio.sleep(0)  # tasks that were called off end now
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # a program takes a moment to end
 
     def aim_anew(self) -> None:
         """Ask again where probes go."""
@@ -216,14 +218,15 @@ class Watch:
         if isinstance(target, str):  # that is the network's to tell: no result, and no reason to change anything
             self._schedule(runner, check.interval_s / 2)
             return
-        runner.under_way, runner.target = True, target
+        runner.under_way, runner.target, runner.began = True, target, self._ticked
         self._under_way += 1
         if check.kind is Kind.TCP and check.ask is None:
             self._connect(runner, target)
         else:
             task = asyncio.get_running_loop().create_task(self._ask(runner, target))
             runner.task = task
-            task.add_done_callback(_report)
+            self._tasks.add(task)
+            task.add_done_callback(self._task_over)
 
     def _connect(self, runner: _Runner, target: Target) -> None:
         if self._connector is None:
@@ -240,6 +243,12 @@ class Watch:
             ended = error
         self._ended(runner, ended)
 
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        """A probe that ends by an error of its own is a bug: say so loudly."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("a check has ended", exc_info=error)
+
     def _ended(self, runner: _Runner, ended: Ended) -> None:
         if runner.over:
             return
@@ -252,15 +261,17 @@ class Watch:
         runner.last, runner.at = ended, time.time()
         machine = runner.machine
         said, warning = machine.said, machine.warning
-        self._carry_out(runner, machine.handle(ended, boot_time()))
+        self._carry_out(runner, machine.handle(ended, boot_time()), ended=True)
         if machine.said != said or machine.warning != warning:
             self._renew(runner)
 
-    def _carry_out(self, runner: _Runner, effects: list[Effect]) -> None:
+    def _carry_out(self, runner: _Runner, effects: list[Effect], ended: bool = False) -> None:
+        """Do what the machine wants; after a probe has `ended`, the next one counts from its begin."""
         for effect in effects:
             if isinstance(effect, Probe):
                 spread = random.uniform(1 - JITTER, 1 + JITTER)
-                self._schedule(runner, effect.after_s * spread)
+                took_s = asyncio.get_running_loop().time() - runner.began if ended else 0.0
+                self._schedule(runner, max(0.0, effect.after_s * spread - took_s))
             elif isinstance(effect, Report):
                 self._remember(runner)
                 self._renew(runner)
@@ -329,9 +340,3 @@ def straight(subject: Subject) -> Target:
     """Aim at a backend's own address."""
     service, backend = subject.named or ("", "")
     return Target(subject.address, subject.check.port, backend=backend, service=service)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A probe that ends by an error of its own is a bug: say so loudly."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("a check has ended", exc_info=error)

@@ -64,7 +64,7 @@ class FakeDaemon:
         for one in self.services:
             for other in one["backends"]:
                 if (one["name"], other["name"]) == (service, backend):
-                    other["state"], other["reason"] = state, reason
+                    other |= {"state": state, "reason": reason, "serving": state == "up"}
 
     def status(self) -> Status:
         """Return what GET /v1/status would answer now; later changes do not touch it."""
@@ -107,7 +107,7 @@ def large(backends: int = 1000) -> FakeDaemon:
     tcp, first = backends - backends // 3, int(IPv4Address("10.1.0.1"))
     made = [make_backend(f"b{n + 1}", str(IPv4Address(first + n)), 100 + n % 3 * 50) for n in range(backends)]
     for one in made[24::50]:
-        one |= {"state": "down", "reason": f"tcp {one['address']}:80 refused the connection"}
+        one |= {"state": "down", "serving": False, "reason": f"tcp {one['address']}:80 refused the connection"}
     return FakeDaemon(
         [
             make_service("web", ["192.0.2.10:80/tcp", "[2001:db8::10]:80/tcp"], made[:tcp]),
@@ -128,6 +128,8 @@ def make_backend(name: str, address: str, weight: int = 100) -> dict[str, Any]:
         "address": address,
         "weight": weight,
         "state": "up",
+        "serving": True,
+        "fallback": None,
         "reason": f"tcp {address}:80 connected in 0.2 ms",
         "slots": 0,
         "packets": 0,

@@ -10,8 +10,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from xdplb.model import State
-
 Status: TypeAlias = dict[str, Any]  # what GET /v1/status answers
 
 HISTORY = 20  # samples kept for a sparkline
@@ -180,7 +178,7 @@ class Meter:
 
 def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
     """Return by name the share of new flows that each weight asks for: 0 for backends that get none."""
-    receiving = {b["name"]: b["weight"] if b["state"] == State.UP else 0 for b in backends}
+    receiving = {b["name"]: b["weight"] if b["serving"] else 0 for b in backends}
     total = sum(receiving.values()) or 1
     return {name: weight / total for name, weight in receiving.items()}
 

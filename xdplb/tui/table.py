@@ -169,7 +169,8 @@ def _service_line(service: dict[str, Any], rates: Rates, widths: Widths, width: 
 
 def _service_head(service: dict[str, Any]) -> list[Cell]:
     """Return what a service's line begins with."""
-    total, up = len(service["backends"]), sum(one["state"] == State.UP for one in service["backends"])
+    own = [one for one in service["backends"] if not one["fallback"]]
+    total, up = len(own), sum(one["state"] == State.UP for one in own)
     style = "green" if up == total else "yellow" if up else "bold red"
     protocols = {vip.rpartition("/")[2] for vip in service["vips"]}
     vips = service["vips"]
