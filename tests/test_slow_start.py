@@ -102,3 +102,6 @@ def test_a_slow_start_goes_on_after_a_restart_and_ends_if_its_service_has_none_a
     gone = Ramps({"web": 32.0}, {LATE: 100.0})
     gone.follow((), state(down=(TWO,)), 101.0)
     assert gone.began == {}
+    removed = Ramps({"web": 32.0}, {("web", "removed meanwhile"): 100.0})
+    removed.follow((), state(), 101.0)
+    assert removed.began == {}

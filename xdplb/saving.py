@@ -34,8 +34,8 @@ class Saving:
         """Write at once. Raises DaemonError, and then the old file stands."""
         text = state.encode(self._kept())
         with self._lock:
-            self._number += 1
             state.write(self._name, text)
+            self._number += 1
 
     def soon(self) -> None:
         """Write as soon as the loop has nothing else to do; return at once."""
@@ -52,21 +52,18 @@ class Saving:
         while self._due:
             self._due, began = False, time.monotonic()
             try:
-                written = await asyncio.to_thread(self._write, copy(self._kept()), self._number)
-                self._due = self._due or not written
+                await asyncio.to_thread(self._write, copy(self._kept()), self._number)
                 self._ended(None)
             except DaemonError as error:
                 self._ended(error)
             await asyncio.sleep((time.monotonic() - began) * (1 / SHARE - 1))
 
-    def _write(self, kept: Kept, number: int) -> bool:
-        """Write, unless something newer has been written meanwhile; tell whether that was done."""
+    def _write(self, kept: Kept, number: int) -> None:
+        """Write, unless all of it has been written meanwhile, and what came after it."""
         text = state.encode(kept)
         with self._lock:
-            if number != self._number:
-                return False
-            state.write(self._name, text)
-            return True
+            if number == self._number:
+                state.write(self._name, text)
 
     def close(self) -> None:
         """Write nothing any more but what is written at once."""
