@@ -7,11 +7,13 @@
  * Compiled with USE_SOURCES: it believes only outer headers of the balancers in `sources`, otherwise anybody could
  * send packets that seem to come from elsewhere; USE_VIPS: it hands on only what is for the addresses in `vips`, so
  * that who can forge a balancer's address reaches nothing else; USE_SECOND_CHANCE: what it has no socket for goes to
- * the backend that the packet names besides; and GUE_PORT. What is no tunnel is passed, never dropped: the agent may
+ * the backend that the packet names besides; USE_REPORT: it notes who opens connections to where nobody listens; and
+ * GUE_PORT. What is no tunnel is passed, never dropped: the agent may
  * not make a box unreachable.
  */
 #include "outer.h"
 #include "second_chance.h"
+#include "unanswered.h"
 
 static __always_inline int take_off(struct xdp_md *ctx, struct tunnel *t)
 {
@@ -21,6 +23,8 @@ static __always_inline int take_off(struct xdp_md *ctx, struct tunnel *t)
 	if (USE_SECOND_CHANCE)
 		TRY(read_hint(ctx, t));
 	TRY(guard_vip(t));
+	if (USE_REPORT)
+		note_opening(ctx, t);
 	if (USE_SECOND_CHANCE && t->hint && !stays(ctx, t))
 		return hand_on(ctx, t);
 	TRY(carry_ecn(ctx, t));

@@ -32,6 +32,17 @@ struct network {
 	__u32 words[4]; /* not a struct address: nothing may lie between it and `bits` */
 };
 
+/* A key of `unanswered`: where a client wanted to. */
+struct destination {
+	struct address address;
+	__be16 port;
+	__u16 zero[3]; /* a hash compares all bytes of its keys */
+};
+
+#define BALANCERS_BITS 6
+
 BPF_TABLE_PINNED("percpu_array", __u32, struct decapped, decapped, 1, PIN_DIR "/decapped");
 BPF_TABLE_PINNED("lpm_trie", struct network, __u32, sources, 1024, PIN_DIR "/sources", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("lpm_trie", struct network, __u32, vips, 1024, PIN_DIR "/vips", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lru_hash", struct destination, __u64, unanswered, 1024, PIN_DIR "/unanswered");
+BPF_TABLE_PINNED("array", __u32, struct address, balancers, 1 << BALANCERS_BITS, PIN_DIR "/balancers");

@@ -53,7 +53,6 @@ static __always_inline bool remember(const struct packet *p, struct memory *m)
 }
 
 #define TCP_FIN 0x01
-#define TCP_RST 0x04
 
 /* The lower part of a word: closing or not, and the time, which the daemon tells and a BPF program would pay for. A flow
  * that is closing stays so: what comes after a FIN are acknowledgements.

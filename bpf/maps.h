@@ -26,6 +26,7 @@
 #define SERVICE_CLIENT 1 /* the client's address alone picks the slot (affinity) */
 #define SERVICE_LIMITED 2 /* see `limits` */
 #define SERVICE_SECOND_CHANCE 4 /* packets of slots that are not settled name another backend, too */
+#define SERVICE_PASSIVE 8 /* see `progress` */
 
 /* One VIP, or what leads to one. It lies in one of two rows that follow from its key's hash (rows.h); Python
  * places it. Key: the address, and the word of port, protocol and kind. An empty row's word is 0, which no packet asks
@@ -108,6 +109,25 @@ struct flows {
 	__u64 flow[FLOWS_IN_LINE];
 };
 
+/* SYNs of a sample of flows that nobody has acknowledged an answer to (progress.h): the upper half of the flow's hash, whose
+ * lowest bits are the place, 16 bits of `moments`, 16 of the backend's index. 0: free.
+ */
+#define ATTEMPTS 4096
+#define ATTEMPT_NAME_SHIFT 32
+#define ATTEMPT_MOMENT_SHIFT 16
+#define MOMENT_MS 25
+#define ATTEMPT_MOMENTS 320 /* an ACK, or another SYN, that comes later is about something else */
+
+/* What became of those, by backend; same index as `backends`. They wrap around. */
+struct progress {
+	__u32 started; /* SYNs of flows that had none there */
+	__u32 progressed; /* of flows that had: their first ACK */
+	__u32 repeated; /* another SYN of those */
+	__u32 reserved;
+};
+
+#define PROGRESS_WORDS 4
+
 #define ACCOUNTS 8
 #define ACCOUNT_OF_PACKETS 1
 #define ACCOUNT_OF_CONNECTIONS 2
@@ -178,6 +198,10 @@ BPF_TABLE_PINNED("array", __u32, struct flows, flows, FLOWS, PIN_DIR "/flows", B
 BPF_TABLE_PINNED("array", __u32, __u64, stamps, 1, PIN_DIR "/stamps",
 		 BPF_F_MMAPABLE); /* for flows, by the daemon:
 	the lowest byte for those that are open, the next one for those that are closing */
+BPF_TABLE_PINNED("array", __u32, __u64, attempts, ATTEMPTS, PIN_DIR "/attempts", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, struct progress, progress, BACKENDS, PIN_DIR "/progress", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", __u32, __u64, moments, 1, PIN_DIR "/moments",
+		 BPF_F_MMAPABLE); /* for attempts, by the daemon */
 BPF_TABLE_PINNED("lru_hash", struct datagram, __u64, fragments, 1 << 14, PIN_DIR "/fragments"); /* -> ports */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answers, 1, PIN_DIR "/answers"); /* when they are paid off */
 BPF_XDP_REDIRECT_MAP("devmap:" PIN_DIR "/devices", __u32, devices, DEVICES); /* -> ifindex */

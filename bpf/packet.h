@@ -6,6 +6,7 @@
 
 /* What is rare is laid aside by the compiler, so that the packet's usual way runs straight on. */
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+#define likely(condition) __builtin_expect(!!(condition), 1)
 
 /* Make the compiler forget what it knows of a variable. */
 #define barrier_var(variable) asm volatile("" : "+r"(variable))
@@ -56,6 +57,7 @@ static __always_inline bool is6(const struct packet *p)
 }
 
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 
 /* A SYN without ACK: a new connection. */

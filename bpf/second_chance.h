@@ -11,15 +11,11 @@
  */
 #pragma once
 
-#include <linux/tcp.h>
-
 #include "inner.h"
+#include "sockets.h"
 
-static struct bpf_sock *(*find_socket)(void *ctx, struct bpf_sock_tuple *tuple, __u32 bytes, __u64 namespace,
-				       __u64 flags) = (void *)BPF_FUNC_skc_lookup_tcp;
 static long (*check_cookie)(void *socket, void *ip, __u32 ip_bytes, struct tcphdr *tcp,
 			    __u32 tcp_bytes) = (void *)BPF_FUNC_tcp_check_syncookie;
-static long (*release)(void *socket) = (void *)BPF_FUNC_sk_release;
 
 #define FAMILY4 2 /* AF_INET, of a header that is not the kernel's */
 #define FAMILY6 10
@@ -112,36 +108,25 @@ static __always_inline bool has_socket(struct xdp_md *ctx, struct bpf_sock_tuple
 static __always_inline bool stays4(struct xdp_md *ctx, const struct tunnel *t)
 {
 	struct iphdr *ip = (void *)(long)ctx->data + t->at;
-	struct tcphdr *tcp = (void *)(ip + 1);
 
-	if ((const void *)(tcp + 1) > end_of(ctx) || *(__u8 *)ip != 0x45 || ip->protocol != IPPROTO_TCP ||
-	    ip->frag_off & bpf_htons(MORE_FRAGMENTS_OR_OFFSET) ||
-	    bpf_ntohs(ip->tot_len) < sizeof(*ip) + sizeof(*tcp))
+	if (!is_tcp4(ctx, ip))
 		return true;
 	struct bpf_sock_tuple tuple = {};
 
-	tuple.ipv4.saddr = ip->saddr;
-	tuple.ipv4.daddr = ip->daddr;
-	tuple.ipv4.sport = tcp->source;
-	tuple.ipv4.dport = tcp->dest;
-	return has_socket(ctx, &tuple, sizeof(tuple.ipv4), ip, sizeof(*ip), tcp);
+	fill_tuple4(&tuple, ip);
+	return has_socket(ctx, &tuple, sizeof(tuple.ipv4), ip, sizeof(*ip), (void *)(ip + 1));
 }
 
 static __always_inline bool stays6(struct xdp_md *ctx, const struct tunnel *t)
 {
 	struct ipv6hdr *ip = (void *)(long)ctx->data + t->at;
-	struct tcphdr *tcp = (void *)(ip + 1);
 
-	if ((const void *)(tcp + 1) > end_of(ctx) || ip->nexthdr != IPPROTO_TCP ||
-	    bpf_ntohs(ip->payload_len) < sizeof(*tcp))
+	if (!is_tcp6(ctx, ip))
 		return true;
 	struct bpf_sock_tuple tuple = {};
 
-	__builtin_memcpy(tuple.ipv6.saddr, &ip->saddr, sizeof(tuple.ipv6.saddr));
-	__builtin_memcpy(tuple.ipv6.daddr, &ip->daddr, sizeof(tuple.ipv6.daddr));
-	tuple.ipv6.sport = tcp->source;
-	tuple.ipv6.dport = tcp->dest;
-	return has_socket(ctx, &tuple, sizeof(tuple.ipv6), ip, sizeof(*ip), tcp);
+	fill_tuple6(&tuple, ip);
+	return has_socket(ctx, &tuple, sizeof(tuple.ipv6), ip, sizeof(*ip), (void *)(ip + 1));
 }
 
 static __always_inline bool stays(struct xdp_md *ctx, const struct tunnel *t)

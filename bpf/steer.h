@@ -7,6 +7,7 @@
 #pragma once
 
 #include "flows.h"
+#include "progress.h"
 
 #define SLOT_BACKEND (SLOT_MOVED - 1)
 
@@ -107,5 +108,7 @@ static __always_inline int steer(struct packet *p)
 	p->traffic = traffic.lookup(&chosen);
 	if (!p->backend || !p->traffic)
 		return END(dropped_no_backend, XDP_DROP);
+	if (USE_PASSIVE)
+		note_progress(p, chosen);
 	return NEXT;
 }

@@ -15,7 +15,7 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "plain", "lab", "stand", "running"}
-pytest_plugins = ["tests.rig.net", "tests.rig.second"]
+pytest_plugins = ["tests.rig.net", "tests.rig.second", "tests.rig.servers"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,7 +32,7 @@ def check(text: str) -> Check:
             Kind.HTTP,
             Http(headers=(("A", "b"),), status=MOVED),
         ),
-        ('kind = "grpc", grpc_service = "a.B"', Kind.GRPC, Grpc("a.B")),
+        ('kind = "grpc", grpc_service = "a.B", host = "h"', Kind.GRPC, Grpc("a.B", "h")),
         ('kind = "tcp", send = "PING\\\\r\\\\n", expect = "PONG"', Kind.TCP, Talk(b"PING\r\n", "PONG")),
         ('kind = "udp", port = 53, send = "\\\\x00a"', Kind.UDP, Talk(b"\0a")),
         ('kind = "dns", port = 53, query = "example.org", query_type = "aaaa"', Kind.DNS, Dns("example.org", "AAAA")),
@@ -87,6 +87,26 @@ def test_a_fallback_says_what_is_meant() -> None:
         ('check = { kind = "udp", port = 53 }', "service.web.check.send: missing"),
         ('check = { kind = "dns", port = 53 }', "service.web.check.query: missing"),
         ('check = { kind = "dns", query = "a" }', "service.web.check.port: missing; say which UDP port"),
+        (
+            'check = { kind = "dns", port = 53, query = "a..b" }',
+            "service.web.check.query: 'a..b' is no name; give one such as",
+        ),
+        (
+            'check = { kind = "dns", port = 53, query = "a", query_type = "B" }',
+            "service.web.check.query_type: 'B' is not known; give one of A AAAA",
+        ),
+        (
+            'check = { kind = "quic", port = 443, alpn = [""] }',
+            "service.web.check.alpn: '' is no protocol; give names such as",
+        ),
+        (
+            'check = { kind = "udp", port = 53, send = "a", full_size = true }',
+            'service.web.check.full_size: means nothing with kind = "udp"; remove it',
+        ),
+        (
+            'check = { kind = "exec", command = ["/bin/true", "\\u0000"] }',
+            "service.web.check.command: '\\x00' holds a zero byte",
+        ),
         ('check = { kind = "agent" }', "service.web.check.port: missing"),
         ('check = { kind = "http", body = "(" }', "service.web.check.body: '(' is no regular expression"),
         ('check = { kind = "http", status = [99] }', "service.web.check.status: 99 is no status"),
@@ -97,6 +117,10 @@ def test_a_fallback_says_what_is_meant() -> None:
         (
             'check = { kind = "https", ca_file = "x.pem", server_name = "a" }',
             "service.web.check.ca_file: 'x.pem'",
+        ),
+        (
+            'check = { kind = "tls", server_name = "bücher.example" }',
+            "service.web.check.server_name: 'bücher.example' is no name; give it as DNS has it",
         ),
         ('check = { kind = "grpc", verify = true }', "service.web.check.verify: means nothing without TLS"),
         ('check = { send = "\\\\q" }', "service.web.check.send: '\\\\q' is not known"),

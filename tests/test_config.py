@@ -57,6 +57,10 @@ def test_transitions_have_documented_values_and_take_given_ones() -> None:
     ]
     assert config.balancer.max_flows == 64_000_000
     assert parse_config(HEAD + WEB).balancer.max_flows == 1 << 17
+    assert [parse_config(HEAD + given + WEB).balancer.evidence_port for given in ("", "evidence_port = 0\n")] == [
+        6090,
+        0,
+    ]
 
 
 def test_two_protocols_may_share_address_and_port() -> None:
@@ -152,6 +156,7 @@ def test_two_protocols_may_share_address_and_port() -> None:
         (HEAD + "mtu = 500\n" + WEB, "balancer.mtu: 500 is out of range; give 596 to 65535"),
         (HEAD + 'source4 = "10.0.0.0/8"\n' + WEB, "has more than a million addresses; give a prefix of /12 or longer"),
         (HEAD + "max_flows = 8191\n" + WEB, "balancer.max_flows: 8191 is out of range; give 8192 to 64000000"),
+        (HEAD + "evidence_port = 65536\n" + WEB, "balancer.evidence_port: 65536 is out of range; give 0 to 65535"),
         (HEAD + "max_flows = 64000001\n" + WEB, "balancer.max_flows: 64000001 is out of range"),
         (HEAD + WEB + "learn_window_s = -1", "service.web.learn_window_s: -1.0 is out of range; give 0 to 3600"),
         (HEAD + WEB + "learn_window_s = nan", "service.web.learn_window_s: nan is out of range"),

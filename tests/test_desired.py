@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.rig.packets import BACKENDS4, BACKENDS6, VIP4, config, dns, hop, service
 from xdplb.desired import (
     DesiredBackend,
+    DesiredService,
     Health,
     Hop,
     Key,
     Memo,
     Overrides,
     desire,
+    find_changed,
 )
 from xdplb.model import (
     Action,
@@ -258,3 +263,100 @@ def test_an_ipv6_backend_makes_all_others_packets_shorter_also_with_a_memo() -> 
     mixed = desire(plain, Overrides(added={"web": [BACKENDS6[0]]}), {}, hops, memo)[0]
 
     assert [b.row.mtu for b in mixed.backends if b.row] == [1440, 1440, 1440, 1420]
+
+
+POOL = [Backend(f"b{n}", ip_address(0x0A000100 + n % 5)) for n in range(7)]  # some share an address
+MANY = config(
+    service("web", POOL[:5], slow_start_s=10.0),
+    service("api", POOL[3:], checks=()),
+    service("wide", POOL[:2], second_chance=True),
+    Service("ssh", (Vip(ip_address(VIP4), 22),), (), forward=Forward.LOCAL),
+)
+KEYS = [(s.name, b.name) for s in MANY.services for b in s.backends]
+
+
+class History:
+    """Inputs of a desired state to which anything may happen."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.config, self.overrides, self.now = Random(seed), MANY, Overrides(), NOON
+        self.health: dict[Key, Health] = {}
+        self.hops: dict[Address, Hop | str] = {}
+        self.shares: dict[Key, float] = {}
+
+    def go_on(self) -> None:
+        rng, key = self.rng, self.rng.choice(KEYS)
+        what = rng.randrange(12)
+        if what < 4:
+            cause, percent = rng.choice(["fine", "refused", "late"]), rng.choice([None, 50])
+            self.health[key] = Health(rng.choice([True, False, None]), cause, percent=percent)
+        elif what == 4:
+            self.health.pop(key, None)
+        elif what == 5:
+            ways: list[Hop | str] = [hop(4), replace(hop(4), mtu=1300), "no route"]
+            self.hops = {b.address: rng.choice(ways) for b in POOL}
+        elif what == 6:
+            self.shares = {key: rng.choice([0.25, 0.5])} if rng.random() < 0.7 else {}
+        elif what == 7:
+            self.now += rng.choice([1, 40, 86400])
+        elif what == 8:
+            self.config = replace(MANY, services=rng.choice([MANY.services, MANY.services[::-1], MANY.services[1:]]))
+        else:
+            self.overrides = self.overrides.copy()
+            self.operate(key)
+
+    def operate(self, key: Key) -> None:
+        to, rng = self.overrides, self.rng
+        at = self.now + rng.choice([0, 30, 90])
+        {
+            0: lambda: to.draining.add(key),
+            1: lambda: to.draining.discard(key),
+            2: lambda: to.deadlines.update({key: at}),
+            3: lambda: to.removing.update({key: at}),
+            4: lambda: to.weights.update({key: rng.choice([0, 7])}),
+            5: lambda: to.removed.add(key),
+            6: lambda: to.added.update(web=[*POOL[5:], BACKENDS6[0]]),
+            7: lambda: to.added.clear(),
+        }[rng.randrange(8)]()
+
+    def desire(self, memo: Memo | None) -> tuple[DesiredService, ...]:
+        return desire(self.config, self.overrides, self.health, self.hops, memo, self.now, self.shares)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(1, 25))
+def test_with_a_memo_comes_out_what_comes_out_without_whatever_happened(seed: int, steps: int) -> None:
+    history, memo = History(seed), Memo()
+    for _ in range(steps):
+        for _ in range(history.rng.randrange(4)):
+            history.go_on()
+        before = history.desire(memo)
+        assert before == history.desire(None)
+        assert all(a is b for a, b in zip(before, history.desire(memo), strict=True))
+
+
+def test_a_memo_tells_of_whom_checks_found_something_else() -> None:
+    memo, health = Memo(), dict(UP)
+    desire(CONFIG, Overrides(), health, HOPS, memo)
+    desire(CONFIG, Overrides(), health, HOPS, memo)
+    assert set(memo.found) == set()
+
+    health["web", TWO.name] = Health(False, "refused")
+
+    desire(CONFIG, Overrides(), health, HOPS, memo)
+    assert set(memo.found) == {("web", TWO.name)}
+
+
+def test_whatever_changed_of_backends_is_found_with_what_it_was() -> None:
+    overrides, down = Overrides(removed={("web", ONE.name)}), UP | {("web", TWO.name): Health(False, "refused")}
+    before, after = desire(CONFIG, Overrides(), ALL_UP, HOPS), desire(CONFIG, overrides, down, HOPS)
+
+    found = {(s.name, (a or b).backend.name): (a, b) for s, a, b in find_changed(before, after) if a or b}  # type: ignore[union-attr]
+
+    assert found.keys() == {("web", ONE.name), ("web", TWO.name)}
+    assert found["web", ONE.name] == (before[0].backends[0], None)
+    assert found["web", TWO.name] == (before[0].backends[1], after[0].backends[0])
+    assert (None, before[0].backends[0]) in [(a, b) for _, a, b in find_changed(after, before)]
+    assert [(s.name, a) for s, a, _ in find_changed((), before)] == [("web", None)] * 3 + [("api", None)]
+    assert [(s.name, b) for s, _, b in find_changed(before, before[:1])] == [("api", None)]
+    assert list(find_changed(before, desire(CONFIG, Overrides(), ALL_UP, HOPS))) == []

@@ -36,6 +36,7 @@ def compiled(text: str, **facts: Any) -> Spec:
         (HEAD + WEB.replace(":80", ":*") + B4, "vip4 ipip4 ranges"),
         (HEAD + WEB.replace("2.10:", "2.0/24:") + B4, "vip4 ipip4 networks"),
         (HEAD + WEB + B4 + 'affinity = "client"', "vip4 ipip4 client"),
+        (HEAD + WEB + B4 + "passive = true", "vip4 ipip4 passive"),
         (HEAD + WEB + B4 + "limits = { packets_per_s = 5 }", "vip4 ipip4 limits"),
         (HEAD.replace('"eth0"', '["eth0", "eth1"]') + WEB + B4, "vip4 ipip4 redirect"),
     ],

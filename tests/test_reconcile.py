@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +15,9 @@ from tests.rig.packets import BACKENDS4, BACKENDS6, CLIENT4, config, dns, hop, s
 from xdplb import hashing
 from xdplb.dataplane.fake import Fake
 from xdplb.dataplane.plane import Spec
-from xdplb.desired import DesiredService, Health, Overrides, desire
-from xdplb.model import Backend, Config, Service, Vip
-from xdplb.reconcile import Memo, NoRoom, needed, reconcile
+from xdplb.desired import DesiredService, Health, Hop, Overrides, desire
+from xdplb.model import Address, Backend, Config, Service, Vip
+from xdplb.reconcile import Memo, News, NoRoom, find_few_news, needed, reconcile
 from xdplb.slots import Ended
 from xdplb.tables import (
     MOVED,
@@ -248,6 +250,101 @@ def test_a_memo_changes_nothing_but_the_time_it_takes(history: list[tuple[tuple[
             fake.apply(reconcile(services, fake.tables(), SMALL, SPEC.seed, ended, memo))
         assert with_memo.tables() == without.tables()
         assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed, None, rings) == []
+
+
+class World:
+    """Services of which anything may change, most often the state of single backends, as checks find it."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.down, self.lost, self.moved = Random(seed), set[str](), set[str](), set[str]()
+        self.shares: dict[tuple[str, str], float] = {}
+        self.sizes, self.number = {"web": 64, "api": 256}, 5
+
+    def go_on(self) -> None:
+        rng, name, other = self.rng, self.rng.choice(BACKENDS).name, self.rng.choice(["web", "api"])
+        what = rng.randrange(14)
+        if what < 7:
+            self.down ^= {name}
+        elif what < 9:
+            self.lost ^= {name}
+        elif what == 9:
+            self.moved ^= {name}
+        elif what == 10:
+            self.down = set(rng.choice([(), [b.name for b in BACKENDS]]))
+        elif what == 11:
+            self.shares = {(other, name): rng.choice([0.25, 0.75])} if rng.random() < 0.7 else {}
+        elif what == 12:
+            self.sizes[other] = rng.choice([64, 256, 512])
+        else:
+            self.number = rng.randrange(1, 7)
+
+    def services(self) -> tuple[DesiredService, ...]:
+        web = service("web", BACKENDS[: self.number], vips=(Vip(ip_address("192.0.2.1"), 80),))
+        api = service("api", BACKENDS[1:], vips=(Vip(ip_address("192.0.2.2"), 80),))
+        wanted = config(*(replace(s, ring_size=self.sizes[s.name]) for s in (web, api)))
+        known: dict[Address, Hop | str] = {b.address: hop(b.address.version) for b in BACKENDS}
+        known |= {b.address: replace(hop(b.address.version), mtu=1400) for b in BACKENDS if b.name in self.moved}
+        known |= {b.address: "gone" for b in BACKENDS if b.name in self.lost}
+        health = {(s, b.name): Health(b.name not in self.down, "") for s in self.sizes for b in BACKENDS}
+        return desire(wanted, Overrides(), health, known, shares=self.shares)
+
+
+@pytest.mark.slow
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(2, 30))
+def test_following_news_ends_in_the_same_tables_as_looking_at_everything(seed: int, steps: int) -> None:
+    with_memo, without, memo, world = Fake(SPEC), Fake(SPEC), Memo(), World(seed)
+    for _ in range(steps):
+        world.go_on()
+        services, ended = world.services(), None
+        if world.rng.random() < 0.3:
+            some = world.rng.sample(range(1024), 300)
+            ended = {s.identity: Ended(some[:200], some[100:]) for s in services if world.rng.random() < 0.7}
+        for fake, known in ((with_memo, memo), (without, None)):
+            fake.apply(reconcile(services, fake.tables(), SMALL, SPEC.seed, ended, known))
+        assert with_memo.tables() == without.tables()
+        assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed) == []  # as a daemon that was restarted would
+        assert reconcile(services, with_memo.tables(), SMALL, SPEC.seed, None, memo) == []
+
+
+def test_what_a_check_finds_is_followed_and_what_changes_more_is_not() -> None:
+    fake, memo, world = Fake(SPEC), Memo(), World(1)
+    changes = {"down": {"four11"}, "lost": {"four11"}, "shares": {("api", "four12"): 0.5}}
+
+    def news(**fields: Any) -> News | None:
+        for name, value in fields.items():
+            setattr(world, name, value)
+        found = find_few_news(world.services(), {}, memo)
+        fake.apply(reconcile(world.services(), fake.tables(), SMALL, SPEC.seed, None, memo))
+        return found
+
+    assert news() is None  # the first time
+    for name, value in changes.items():
+        found = news(**{name: value})
+        assert found is not None, name
+        assert all(len(backends) == 1 for backends in found.values()), name
+    assert news() == {}
+    assert news(number=4) is None
+    assert news(moved={"four12"}) is None  # VIPs' rows tell the MTU
+    assert news(down={b.name for b in BACKENDS}) is None  # a ring without anybody is built anew
+
+
+def test_to_let_many_slots_go_on_is_not_done_in_passing() -> None:
+    memo, services = Memo(), desired(config())
+    reconcile(services, Fake(SPEC).tables(), SMALL, SPEC.seed, None, memo)
+    (web,) = services
+    assert find_few_news(services, {web.identity: Ended(range(100))}, memo) == {}
+    assert find_few_news(services, {web.identity: Ended(range(1 << 20))}, memo) is None
+
+
+def test_tables_are_filled_from_such_as_are_smaller() -> None:
+    """Where more is configured than the first tables have room for, larger ones are made of them."""
+    services = desired(config(service(ring_size=16384)))
+    small = Fake(replace(SPEC, capacity=Capacity(rows_bits=6, slots=1024, backends=64)))
+
+    changes = reconcile(services, small.tables(), SMALL, SPEC.seed)
+
+    assert changes == reconcile(services, Fake(SPEC).tables(), SMALL, SPEC.seed)
 
 
 def test_a_settled_slot_that_changes_remembers_where_it_came_from_until_it_settles() -> None:

@@ -6,12 +6,13 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdplb.ring import Member, build_ring, ring_size
+from xdplb.ring import LARGE, Member, Ring, build_ring, ring_size
 
 
 def members(number: int, weight: int = 100) -> list[Member]:
@@ -174,3 +175,62 @@ def test_who_alone_is_up_has_all_slots_whatever_its_share() -> None:
     few = [Member("a", 100, share=1 / 16), Member("b", 100, up=False)]
     assert set(owners(few, 1024)) == {"a"}
     assert set(owners([replace(few[0], share=0.001), few[1]], 2)) == {"a"}
+
+
+def follow(of: list[Member], size: int, changes: list[dict[int, Member]]) -> Ring:
+    """A ring that has followed these changes, of which each said exactly what it changed."""
+    ring, now = Ring(of, size, "web"), list(of)
+    ring.prepare()
+    for changed in changes:
+        before = ring.places[:]
+        told = ring.change(changed)
+        for at, member in changed.items():
+            now[at] = member
+        assert told == {
+            slot: new for slot, (old, new) in enumerate(zip(before, ring.places, strict=True)) if old != new
+        }
+        assert ring.places == Ring(now, size, "web").places
+    return ring
+
+
+kinds = st.sampled_from([(True, 1.0), (False, 1.0), (True, 0.25), (True, 0.75), (False, 0.5)])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.dictionaries(st.integers(0, 11), kinds, max_size=6), max_size=8), st.sampled_from([64, 1024]))
+def test_a_ring_that_follows_its_members_is_the_one_that_is_built(
+    history: list[dict[int, tuple[bool, float]]], size: int
+) -> None:
+    some = [Member(f"b{n}", 10 * (n % 5)) for n in range(12)]  # also such without a weight
+    changes = [{n: replace(some[n], up=up, share=share) for n, (up, share) in step.items()} for step in history]
+    follow(some, size, changes)
+
+
+@pytest.mark.parametrize(("size", "down"), [(4096, 57), (2 * LARGE, 30)])
+def test_a_ring_follows_also_where_most_are_down_and_where_it_is_large(size: int, down: int) -> None:
+    rng, some = Random(size), members(60)
+    many = {n: replace(some[n], up=False) for n in rng.sample(range(60), down)}
+    single = [{n: replace(some[n], up=rng.random() < 0.5)} for n in rng.sample(range(60), 8)]
+    follow(some, size, [many, *single])
+
+
+def test_a_backend_that_flaps_for_ever_takes_no_more_room() -> None:
+    some = members(10)
+    down = {n: replace(m, up=False) for n, m in enumerate(some)}
+    ring = Ring([down[3], *some[1:]], 1024, "web")
+    noted = []
+    for _ in range(300):
+        ring.change({5: down[5]})
+        ring.change({5: some[5]})
+        noted.append(sum(map(len, ring._ways.values())))
+    assert max(noted) < 1024
+    assert ring.places == Ring([down[3], *some[1:]], 1024, "web").places
+
+
+def test_one_change_among_many_is_quick_and_the_last_one_down_is_not() -> None:
+    some = members(300)
+    ring = Ring(some, 32768, "web")
+    assert ring.quick({7: replace(some[7], up=False)})
+    assert not ring.quick({n: replace(m, up=False) for n, m in enumerate(some)})
+    alone = Ring([some[0], *(replace(m, up=False) for m in some[1:])], 32768, "web")
+    assert not alone.quick({9: some[9]})

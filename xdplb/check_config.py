@@ -14,6 +14,8 @@ from xdplb.health.kinds import Ask, Dns, Exec, Grpc, Http, Initial, Kind, Quic, 
 from xdplb.model import Check, Forward, Protocol, Vip
 from xdplb.values import choice, within
 
+LONGEST_S = 100  # of a probe: the row of a backend that has gone is another's two minutes later (dataplane/probes.py)
+
 
 class CheckTable(msgspec.Struct, forbid_unknown_fields=True):
     """`check` of a service, or one of several."""
@@ -61,13 +63,15 @@ KEYS: dict[Kind, tuple[str, ...]] = {  # which keys a kind has, besides those th
     Kind.HTTP: ("port", "full_size", *_HTTP_KEYS),
     Kind.HTTPS: ("port", "full_size", *_HTTP_KEYS, *_TLS_KEYS),
     Kind.GRPC: ("port", "full_size", "grpc_service", "host", "tls", *_TLS_KEYS),
-    Kind.UDP: ("port", "full_size", "send", "expect"),
+    Kind.UDP: ("port", "send", "expect"),
     Kind.DNS: ("port", "full_size", "query", "query_type", "expect"),
     Kind.ICMP: ("full_size",),
-    Kind.QUIC: ("port", "alpn", *_TLS_KEYS),
+    Kind.QUIC: ("port", "full_size", "alpn", *_TLS_KEYS),
     Kind.EXEC: ("port", "command", "user"),
     Kind.AGENT: ("port", "send"),
 }
+DNS_TYPES = "A AAAA CAA CNAME DNSKEY DS HTTPS MX NAPTR NS PTR SOA SRV SVCB TLSA TXT"  # that a server has records of
+_DNS_NAME = re.compile(r"\.|(?=.{1,254}$)(?:[\x21-\x2d\x2f-\x5b\x5d-\x7e]{1,63}(?:\.|$))+")
 _ALWAYS = {"kind", "through", "vip", "interval_s", "fast_interval_s", "timeout_s", "rise", "fall", "initial"}
 _ALWAYS |= {"hold_down_s", "hold_down_max_s"}
 ONLY_DIRECT = {Kind.EXEC, Kind.AGENT}  # these ask about a backend, not the VIP
@@ -122,7 +126,7 @@ def _check(key: str, table: CheckTable, scene: Scene) -> Check:
     return Check(
         _port(f"{key}.port", kind, table, scene, through, vip),
         within(f"{key}.interval_s", table.interval_s, 0.01, 3600),
-        within(f"{key}.timeout_s", table.timeout_s, 0.01, 600),
+        within(f"{key}.timeout_s", table.timeout_s, 0.01, LONGEST_S),
         int(within(f"{key}.rise", table.rise, 1, 1000)),
         int(within(f"{key}.fall", table.fall, 1, 1000)),
         kind,
@@ -201,6 +205,8 @@ def _tls(key: str, kind: Kind, table: CheckTable) -> Tls | None:
         raise ConfigError(f"{key}.ca_file", "means nothing with verify = false", "remove one of the two")
     if verify and table.server_name is None:
         raise ConfigError(f"{key}.server_name", "missing", "say which name must be on the certificate")
+    if table.server_name is not None and not re.fullmatch(r"[\x21-\x7e]{1,253}", table.server_name):
+        raise ConfigError(f"{key}.server_name", f"{table.server_name!r} is no name", "give it as DNS has it, in ASCII")
     if table.ca_file is not None:
         _absolute(f"{key}.ca_file", table.ca_file)
     days = table.expiry_days if table.expiry_days is not None else Tls().expiry_days
@@ -212,17 +218,15 @@ def _ask(key: str, kind: Kind, table: CheckTable) -> Ask:
         case Kind.HTTP | Kind.HTTPS:
             return _http(key, table)
         case Kind.GRPC:
-            return Grpc(table.grpc_service or "")
+            return Grpc(table.grpc_service or "", _host(f"{key}.host", table.host))
         case Kind.TCP | Kind.UDP:
             return _talk(key, kind, table)
         case Kind.DNS:
-            if not table.query:
-                raise ConfigError(f"{key}.query", "missing", 'say which name to ask for, such as "example.org"')
-            return Dns(table.query, (table.query_type or "A").upper(), _regex(f"{key}.expect", table.expect))
+            return _dns(key, table)
         case Kind.EXEC:
             return _exec(key, table)
         case Kind.QUIC:
-            return Quic(tuple(table.alpn)) if table.alpn else Quic()
+            return _quic(key, table)
         case Kind.AGENT:
             return Talk(_bytes(f"{key}.send", table.send or ""))
     return None
@@ -239,10 +243,15 @@ def _http(key: str, table: CheckTable) -> Http:
     for name, value in headers:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
             raise ConfigError(f"{key}.headers.{name}", f"{value!r} cannot be sent", "give a name and value of HTTP")
-    if table.host is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", table.host):
-        raise ConfigError(f"{key}.host", f"{table.host!r} is no host", 'give one such as "www.example.org"')
     status = tuple(_status(f"{key}.status", text) for text in table.status) if table.status else Http().status
-    return Http(method, path, table.host, headers, status, _regex(f"{key}.body", table.body), bool(table.http2))
+    host, body = _host(f"{key}.host", table.host), _regex(f"{key}.body", table.body)
+    return Http(method, path, host, headers, status, body, bool(table.http2))
+
+
+def _host(key: str, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", text):
+        raise ConfigError(key, f"{text!r} is no host", 'give one such as "www.example.org"')
+    return text
 
 
 def _status(key: str, text: int | str) -> tuple[int, int]:
@@ -257,7 +266,7 @@ def _talk(key: str, kind: Kind, table: CheckTable) -> Talk | None:
         raise ConfigError(f"{key}.send", "missing", "say what to send: who gets nothing over UDP answers nothing")
     if table.send is None and table.expect is None:
         return None
-    return Talk(_bytes(f"{key}.send", table.send or ""), _regex(f"{key}.expect", table.expect))
+    return Talk(_bytes(f"{key}.send", table.send or ""), _regex(f"{key}.expect", table.expect, of_bytes=True))
 
 
 def _bytes(key: str, text: str) -> bytes:
@@ -276,19 +285,40 @@ def _bytes(key: str, text: str) -> bytes:
     return found
 
 
-def _regex(key: str, text: str | None) -> str | None:
+def _regex(key: str, text: str | None, of_bytes: bool = False) -> str | None:
     if text is not None:
         try:
-            re.compile(text)
+            re.compile(text.encode() if of_bytes else text)
         except re.error as error:
             raise ConfigError(key, f"{text!r} is no regular expression ({error})", "mend it, or escape it") from None
     return text
+
+
+def _dns(key: str, table: CheckTable) -> Dns:
+    if not table.query:
+        raise ConfigError(f"{key}.query", "missing", 'say which name to ask for, such as "example.org"')
+    if not _DNS_NAME.fullmatch(table.query):
+        raise ConfigError(f"{key}.query", f"{table.query!r} is no name", 'give one such as "example.org", or "."')
+    kind = (table.query_type or "A").upper()
+    if kind not in DNS_TYPES.split():
+        raise ConfigError(f"{key}.query_type", f"{kind!r} is not known", f"give one of {DNS_TYPES}")
+    return Dns(table.query, kind, _regex(f"{key}.expect", table.expect))
+
+
+def _quic(key: str, table: CheckTable) -> Quic:
+    for name in table.alpn or ():
+        if not re.fullmatch(r"[\x21-\x7e]{1,255}", name):
+            raise ConfigError(f"{key}.alpn", f"{name!r} is no protocol", 'give names such as "h3"')
+    return Quic(tuple(table.alpn)) if table.alpn else Quic()
 
 
 def _exec(key: str, table: CheckTable) -> Exec:
     if not table.command:
         raise ConfigError(f"{key}.command", "missing", 'give a list, such as ["/usr/local/bin/check-web"]')
     _absolute(f"{key}.command", table.command[0])
+    for argument in table.command:
+        if "\0" in argument:
+            raise ConfigError(f"{key}.command", f"{argument!r} holds a zero byte", "remove it: no argument can")
     user = table.user or Exec(()).user
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", user):
         raise ConfigError(f"{key}.user", f"{user!r} is no user name", 'give one such as "nobody"')

@@ -20,7 +20,7 @@ from xdplb.health.subjects import Subject, Way, wants, way_of
 from xdplb.health.watch import Watch, straight
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
-from xdplb.tunnel import Tunnel
+from xdplb.tunnel import Tunnel, detach
 
 CLIENTS_BYTES = 1500  # as long as packets of clients are: Ethernet's
 MOST_AT_ONCE = 32  # probes that one question of an operator sends at a time
@@ -63,6 +63,7 @@ class Checks:
             for vip in service.vips
         }
         if not through:
+            await detach(self.tunnel.place)  # what an earlier configuration wanted
             return
         try:
             await self.tunnel.open(self._vips)

@@ -23,6 +23,7 @@ from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import (
     DEFAULT_WEIGHT,
+    EVIDENCE_PORT,
     GUE_PORT,
     Action,
     Affinity,
@@ -70,6 +71,7 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     vlan: bool = False
     answers_per_s: int = 1000
     max_flows: int = 1 << 17
+    evidence_port: int = EVIDENCE_PORT
 
 
 class BackendTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -310,6 +312,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         vlan=table.vlan,
         answers_per_s=int(within("balancer.answers_per_s", table.answers_per_s, 1, 1_000_000)),
         max_flows=int(within("balancer.max_flows", table.max_flows, 8192, 64_000_000)),
+        evidence_port=int(within("balancer.evidence_port", table.evidence_port, 0, 65535)),
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Key, Overrides, desire, keys_of, second_header, services_of
+from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header, services_of
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
+from xdplb.evidence import Evidence
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
@@ -34,6 +35,7 @@ from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends
+from xdplb.passive import Passive
 from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
@@ -104,11 +106,13 @@ class Daemon:
         source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
+        self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
         self.events = Events()
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
-        self._sweeping: asyncio.Task[None] | None = None
+        self.passive = Passive(self.forwarding, self._suspect)
+        self._looking: list[asyncio.Task[None]] = []  # for ever, at what the kernel counts
         self.upkeep = Upkeep(self.network, self.forwarding)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
         self._proving: asyncio.Task[None] | None = None
@@ -172,8 +176,11 @@ class Daemon:
                 self.last.writes,
             )
         self.started = self.last
-        self._sweeping = asyncio.create_task(self.sweeper.run())
-        self._sweeping.add_done_callback(_report)
+        self.evidence.start()
+        for work in (self.sweeper.run(), self.passive.run()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(_report)
+            self._looking.append(task)
         await self._see_trial()
         for warning in self._warnings():
             log.warning("%s", warning)
@@ -207,7 +214,7 @@ class Daemon:
                 (check, b.address)
                 for s, b in keys_of(self.config.services, self.kept.overrides)
                 for check in s.checks
-                if check.kind is Kind.TCP
+                if check.kind is Kind.TCP and check.port
             ]
             if await proof.run(self.services, self.lists, checks):
                 with contextlib.suppress(DaemonError):  # too late: `run` ends with that
@@ -234,7 +241,8 @@ class Daemon:
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings(), *self.checks.warnings]
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
+        found += [*self.checks.warnings, *self.evidence.warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
@@ -260,7 +268,6 @@ class Daemon:
                     self._proving.result()
                 self.upkeep.look()
             if not self._wake.is_set():
-                self.services = self.schedule.freshen(self.checks.health)
                 if self.network.news != self._news:
                     self._news = self.network.news
                     await self.checks.look()
@@ -275,12 +282,14 @@ class Daemon:
         """Stop looking; return what becomes of what is attached."""
         if self._proving:
             self._proving.cancel()
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
+        self.saving.close()
         if self._loaded:
             self.checks.watch.remember_all()
             self._save()
+        self.evidence.close()
         await self.checks.close()
         if self.forwarding.trial:
             return f"unconfirmed: {await self.forwarding.trial.close()}"
@@ -309,21 +318,26 @@ class Daemon:
             self._gone = True
             self._follow()
         before, self.kept.health = self.services, self.checks.health
-        self.services, found = self.schedule.desire(self.kept.overrides, self.checks.health, self.network.hops, before)
+        self.services, found = self.schedule.desire(self.kept.overrides, self.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
         try:
             changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
         finally:  # nobody waits for these, the packets least of all
             self.checks.put_ways(self.services, self._configured)
+            self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
                 log.info("%s", event)
-            self.services = self.schedule.freshen(self.checks.health)
             if found:
                 self.saving.soon()
         if changes:
             self._slots = None
         self.flows_counted()  # where nothing is learned, nobody will be counted
         return entries_written(changes)
+
+    @property
+    def health(self) -> Mapping[Key, Health]:
+        """What the checks found, but for who is ejected."""
+        return self.evidence.judge(self.checks.health)
 
     def _swept(self) -> None:
         """See which slots may go on: their learn window is over, or no flow is remembered for them."""
@@ -332,6 +346,10 @@ class Daemon:
         if transitions.without_flows or (end is not None and end <= time.monotonic()):
             self._wake.set()
         self.flows_counted()
+
+    def _suspect(self, key: Key, cause: str) -> None:
+        if self.checks.watch.suspect(key, cause):
+            log.info("%s/%s is probed at once: %s", *key, cause)
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -446,12 +464,14 @@ class Daemon:
         except DaemonError:
             self.kept.overrides = before
             raise
-        if (before.added, before.removed) != (overrides.added, overrides.removed):
+        members = (before.added, before.removed) != (overrides.added, overrides.removed)
+        if members:
             await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
             self._gone = True
         written = self._written
         await self.reconcile()
-        self._follow()  # now that their ways are known
+        if members:
+            self._follow()  # now that their ways are known
         waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             await self.reconcile()
@@ -565,9 +585,9 @@ class Daemon:
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    """The sweep ends with the daemon; by itself it does only for a bug: say so loudly."""
+    """What looks for ever ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("flows are not swept any more", exc_info=error)
+        log.critical("flows or evidence are not looked at any more", exc_info=error)
 
 
 def _tunnel_settings(balancer: Balancer) -> Settings:

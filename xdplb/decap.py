@@ -25,13 +25,15 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 class Settings:
     """What the agent takes off: from whom (nobody named: from anybody), for whom (likewise), and GUE to which port.
 
-    `second_chance`: what has no socket here goes to the second backend that it names.
+    `second_chance`: what has no socket here goes to the second backend that it names. `report`: openings of connections
+    that no socket here answers are noted, for `xdplb.reporter`.
     """
 
     sources: tuple[Network, ...] = ()
     vips: tuple[Network, ...] = ()
     gue_port: int = GUE_PORT
     second_chance: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError: a second backend is named by a balancer, and is no VIP, so both must be known."""
@@ -79,6 +81,7 @@ def request_for(settings: Settings) -> loader.Request:
         "USE_SOURCES": int(bool(settings.sources)),
         "USE_VIPS": int(bool(settings.vips)),
         "USE_SECOND_CHANCE": int(settings.second_chance),
+        "USE_REPORT": int(settings.report),
         "GUE_PORT": settings.gue_port,
     }
     return loader.Request("decap.c", "decap", ("decap_maps.h",), {}, defines)

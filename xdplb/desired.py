@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import cycle, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -205,6 +204,7 @@ class DesiredService:
     learn_window_s: float = 120.0
     idle_timeout_s: float = 3600.0
     second_chance: bool = False
+    passive: bool = False
 
     @property
     def mtu(self) -> int:
@@ -255,9 +255,8 @@ def desire(
 ) -> tuple[DesiredService, ...]:
     """Return the desired state. A hop that is a string says why there is none.
 
-    With a memo, only what changed is made again; a service for which nothing did is the same object as last time, and
-    what checks say in other words only is left to `Memo.freshen`. `now` is in seconds since 1970; `shares` are those of
-    backends in a slow start.
+    With a memo, only what changed is made again; a service for which nothing did is the same object as last time. `now`
+    is in seconds since 1970; `shares` are those of backends in a slow start.
     """
     memo, inputs = memo or Memo(), Inputs(overrides, health, hops, now, shares)
     for number, facts in memo.find_news(config, inputs):
@@ -303,11 +302,6 @@ class _Made:
     desired: DesiredService | None = None
 
 
-def weigh(healths: Iterable[Health]) -> list[list[Any]]:
-    """Return what matters of each, in columns; the rest is words for people. (Written out, since it is in haste.)"""
-    return [[h.up for h in healths], [h.percent for h in healths], [h.drain for h in healths]]
-
-
 class Memo:
     """The last desired state and what it was made of, so that the next one costs what is new and little more."""
 
@@ -317,9 +311,8 @@ class Memo:
         self._made: list[_Made] = []
         self._places: dict[Key, list[tuple[int, int]]] = {}  # numbers of service and backend; of a lent one, both
         self._at: dict[Address, list[Key]] = {}
-        self._health, self._hops = Seen[Key, Health](weigh), Seen[Address, Hop | str](lambda hops: [hops])
+        self._health, self._hops = Seen[Key, Health](), Seen[Address, Hop | str]()
         self._shares: Mapping[Key, float] = NO_SHARES
-        self._turns: Iterator[tuple[int, int]] = iter(())  # where to look next for other words
         self.found: Collection[Key] = ()  # of whom checks have found something else since the last time
 
     @property
@@ -365,7 +358,6 @@ class Memo:
                 for name in {key, home_of(key, backend)}:
                     self._places.setdefault(name, []).append((number, position))
                 self._at.setdefault(backend.address, []).append(key)
-        self._turns = cycle([(n, position) for n, made in enumerate(self._made) for position in range(len(made.facts))])
 
     def make(self, number: int, facts: Mapping[int, _Facts]) -> None:
         """Make a service of which this is known of some backends; nothing, when it was known already."""
@@ -377,20 +369,6 @@ class Memo:
         if anew or made.desired is None:
             made.desired = _service(self._config.balancer, made.service, made.facts, made.backends, anew)
             made.backends = [*made.desired.backends]
-
-    def freshen(self, health: Mapping[Key, Health], most: int) -> tuple[DesiredService, ...]:
-        """Take up what checks say in other words only, of the next so many backends; all have their turn."""
-        found: dict[int, dict[int, _Facts]] = {}
-        for number, position in islice(self._turns, min(most, len(self._places))):
-            service = self._made[number].service
-            before, *rest = self._made[number].facts[position]
-            backend = service.backends[position]
-            now = health.get(home_of((service.name, backend.name), backend))
-            if before is not now and before and now and weigh([before]) == weigh([now]):
-                found.setdefault(number, {})[position] = (now, *rest)  # type: ignore[assignment]
-        for number, facts in found.items():
-            self.make(number, facts)
-        return self.services
 
 
 def _members(overrides: Overrides) -> tuple[object, ...]:
@@ -444,6 +422,7 @@ def _service(
         service.learn_window_s,
         service.idle_timeout_s,
         service.second_chance,
+        service.passive,
     )
 
 

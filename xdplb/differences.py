@@ -5,7 +5,7 @@ Equal stretches are passed at a glance: ten thousand objects that are the same o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 STEP = 256
@@ -23,21 +23,18 @@ def differences(a: Sequence[Any], b: Sequence[Any]) -> Iterator[int]:
 
 
 class Seen(Generic[K, V]):
-    """A mapping as it was last seen. `weigh` makes of all values together columns of what matters of them."""
+    """A mapping as it was last seen."""
 
-    def __init__(self, weigh: Callable[[list[V]], Sequence[list[Any]]]) -> None:
-        self._weigh = weigh
+    def __init__(self) -> None:
         self._keys: list[K] = []
-        self._columns: Sequence[list[Any]] = weigh([])
+        self._values: list[V] = []
 
     def take(self, now: Mapping[K, V]) -> set[K]:
         """See it anew; return the keys that came, went, or have other values."""
-        keys, columns, before, were = list(now), self._weigh(list(now.values())), self._keys, self._columns
-        self._keys, self._columns = keys, columns
+        keys, values, before, were = list(now), list(now.values()), self._keys, self._values
+        self._keys, self._values = keys, values
         stayed = len(before)
         if keys[:stayed] == before:  # what is new in a mapping stands at its end
-            pairs = zip(were, columns, strict=True)
-            return {*keys[stayed:], *(keys[at] for old, new in pairs for at in differences(old, new[:stayed]))}
-        had = dict(zip(before, zip(*were, strict=True), strict=True))
-        has = dict(zip(keys, zip(*columns, strict=True), strict=True))
-        return {key for key in had.keys() | has.keys() if had.get(key) != has.get(key)}
+            return {*keys[stayed:], *(keys[at] for at in differences(were, values[:stayed]))}
+        had = dict(zip(before, were, strict=True))
+        return {key for key in had.keys() | now.keys() if had.get(key) != now.get(key)}

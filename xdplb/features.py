@@ -66,6 +66,7 @@ def spec_for(
         limits=limits,
         redirect=len(balancer.interfaces) > 1,
         second_chance=any(service.second_chance for service in services),
+        passive=any(service.passive for service in services),
         frags=any(mtu > LONGEST_BUFFER for mtu in mtus),
         source4_bits=balancer.source4.max_prefixlen - balancer.source4.prefixlen if balancer.source4 else 0,
         source6_bits=balancer.source6.max_prefixlen - balancer.source6.prefixlen if balancer.source6 else 0,

@@ -19,6 +19,7 @@ DEFAULT_WEIGHT = 100
 MAX_WEIGHT = 65535
 ALL_PORTS = (1, 65535)  # 0 is nobody's (RFC 6335, 6)
 GUE_PORT = 6080  # IANA
+EVIDENCE_PORT = 6090  # nobody's at IANA
 
 
 class Protocol(StrEnum):
@@ -203,6 +204,7 @@ class Balancer:
     vlan: bool = False  # VIPs are reached through tagged frames
     answers_per_s: int = 1000  # ICMP, on each CPU
     max_flows: int = 1 << 17  # remembered at a time, of slots that change their backend
+    evidence_port: int = EVIDENCE_PORT  # of UDP, to which agents on backends report; 0: none
 
 
 @dataclass(frozen=True, slots=True)

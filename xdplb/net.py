@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -23,6 +22,7 @@ from typing import Any, TypeAlias
 from pyroute2 import AsyncIPRoute
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import TC_H_CLSACT
 
 from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
@@ -515,13 +515,14 @@ async def _vip_route(
     hops = match.get("multipath") or []
     leaves = {hop["oif"] for hop in hops} | {route.get("oif")}
     source = ip_address(route.get("prefsrc")) if route.get("prefsrc") else None
-    asks = not (hops or route.get("gateway") or route.get("via")) and not await _answers(ipr, vip, route.get("oif"))
+    direct = not (hops or route.get("gateway") or route.get("via"))
+    asks = direct and all(nics[index].ethernet for index in leaves if index in nics)
     return VipRoute(
         vip,
         tuple(_port(nics[index]) for index in sorted(leaves) if index in nics),
         tuple(_port(nic) for nic in _arrivals(source, nics, holders)),
         source,
-        asks=asks,
+        asks=asks and not await _answers(ipr, vip, route.get("oif")),
     )
 
 
@@ -576,7 +577,7 @@ async def put_filter(index: int, program_fd: int, ours: Filter) -> bool:
                 f"pref {ours.priority} handle {ours.handle:#x} bpf` if it is nobody's"
             )
         try:
-            made = await _make_clsact(ipr, index)
+            made = await _make_clsact(ipr, index, name)
             where = {"parent": _TC_EGRESS, "prio": ours.priority}
             await ipr.tc(
                 "replace-filter", "bpf", index, ours.handle, fd=program_fd, name=ours.name, direct_action=True, **where
@@ -584,19 +585,22 @@ async def put_filter(index: int, program_fd: int, ours: Filter) -> bool:
         except NetlinkError as error:
             raise KernelError(
                 f"{name}: the tc program for probes cannot be attached ({os.strerror(error.code).lower()}); it needs "
-                f"`tc qdisc replace dev {name} clsact`, and CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF in the kernel"
+                "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF in the kernel: route the VIPs by another interface"
             ) from None
     return made
 
 
-async def _make_clsact(ipr: Any, index: int) -> bool:
-    try:
+async def _make_clsact(ipr: Any, index: int, name: str) -> bool:
+    there = [q.get("kind") async for q in await ipr.tc("dump") if (q["index"], q["parent"]) == (index, TC_H_CLSACT)]
+    if "ingress" in there:  # it would take a filter for the way out, and run it on the way in
+        raise KernelError(
+            f"{name} has an `ingress` qdisc, which has no place for the probes' filter; take clsact, which does the "
+            f"same and more, and then add its filters again: `tc qdisc del dev {name} ingress; tc qdisc add dev {name} "
+            "clsact`"
+        )
+    if not there:
         await ipr.tc("add", "clsact", index)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise
-        return False
-    return True
+    return not there
 
 
 async def find_filters(name: str) -> dict[int, Filter]:

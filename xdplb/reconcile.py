@@ -82,7 +82,10 @@ def reconcile(
     known, ended = memo or Memo(), ended or {}
     news = find_news(services, known)
     if news is not None:
-        return follow(services, news, actual, ended, known)
+        changes = follow(services, news, actual, ended, known)
+        for number in news:
+            known.rings[services[number].identity].ring.prepare()
+        return changes
     indexes, put_backends = _place_backends(services, actual, capacity)
     offsets = _place_rings(services, actual, capacity)
     put_slots, rings = _fill_rings(services, indexes, offsets, actual, ended, known)
@@ -90,7 +93,7 @@ def reconcile(
     rows = _wanted_rows(services, offsets, limits)
     put_services, clear_services = _place_vips(rows, actual, capacity, seed)
     put_networks, clear_networks = _networks(services, actual)
-    changes: list[Change] = [*put_backends, *put_slots, *put_limits, *put_services, *put_networks]
+    changes = [*put_backends, *put_slots, *put_limits, *put_services, *put_networks]
     changes += [*clear_networks, *clear_services]
     changes += [ClearLimit(index) for index in sorted(actual.limits) if index not in limits.values()]
     changes += _free_slots(actual, {ring.extent for ring in rings.values()})
@@ -105,7 +108,7 @@ def reconcile(
 
 # --- where only the states of backends changed --------------------------------------------------------------
 
-_all_but_words = attrgetter(*(item.name for item in fields(DesiredBackend) if item.name != "reason"))
+_all_but_words = attrgetter(*(item.name for item in fields(DesiredBackend) if item.compare and item.name != "reason"))
 _SHAPE = [item.name for item in fields(DesiredService) if item.name != "backends"]
 News = dict[int, dict[int, DesiredBackend]]  # by a service's number, its backends that are others now, by theirs
 
@@ -335,6 +338,7 @@ def _wanted_rows(
                 service.client4 if vip.address.version == 4 else service.client6,
                 limits.get(service.identity),
                 service.second_chance,
+                service.passive,
             )
             if vip.last_port:
                 leads = (*address, hashing.key_word(0, vip.protocol.number, "RANGES"))

@@ -104,22 +104,22 @@ class Ring:
         self._room = 2 * self._steps + self._size // 4
 
     def prepare(self) -> None:
-        """Have at hand what the next change will need, as far as it takes long to make."""
-        for turn in (0, 1):
-            self._draw(turn)
+        """Have at hand what the next change will need, where it takes long to make."""
         if self._size > LARGE and self._alive and self._own is None:
             self._own = [array("I") for _ in self._members]
             for slot, owner in enumerate(self._base):
                 self._own[owner].append(slot)
+            for turn in (0, 1):
+                self._draw(turn)
 
     def quick(self, changed: Mapping[int, Member]) -> bool:
-        """Whether these members, by position, can be followed without building much anew."""
+        """Whether `change` of these members will take no more than some milliseconds."""
         new = {self._place_of[i]: m for i, m in changed.items() if i in self._place_of}
         alive = self._alive + sum(m.up - self._up[n] for n, m in new.items())
         steps = sum(len(self._ways.get(n, ())) for n in new) + len(new) * self._size // max(1, len(self._members))
         if not (alive and self._alive) or self._lost:
             return not new
-        return steps <= QUICK and self._steps <= self._room
+        return steps <= QUICK and (self._steps <= self._room or self._size <= QUICK)
 
     def change(self, changed: Mapping[int, Member]) -> dict[int, int]:
         """Take other members in, by position, of the same weights; return the slots that changed and their places."""
@@ -151,10 +151,12 @@ class Ring:
         return self._own[owner] if self._own else _find_slots(self._base, owner)
 
     def _draw(self, turn: int) -> array[int]:
-        found = self._draws.get(turn)
-        if found is None:
-            found = self._draws[turn] = _draws(self._salt, turn, self._size)
-        return found
+        """Return 32 bits for each slot, drawn for this turn."""
+        if self._size <= LARGE:
+            return _some_draws(self._salt, turn, self._size)
+        if turn not in self._draws:
+            self._draws[turn] = _draws(self._salt, turn, self._size)
+        return self._draws[turn]
 
     def _has(self, owner: int, slot: int) -> bool:
         """Whether a slot of the base ring is its owner's now."""
@@ -247,10 +249,11 @@ def _turns(weights: Sequence[int], phase: Sequence[float]) -> Iterator[int]:
         heapreplace(due, (time + 1 / weights[number], number))
 
 
-@lru_cache(maxsize=16)
 def _draws(salt: str, turn: int, size: int) -> array[int]:
-    """Return 32 bits for each slot, drawn for this turn."""
     return array("I", hashlib.shake_128(f"{salt}\0{turn}".encode()).digest(4 * size))
+
+
+_some_draws = lru_cache(maxsize=64)(_draws)  # of small rings: the latest ones
 
 
 def _score(slot: int, weight: float, seed: int) -> float:

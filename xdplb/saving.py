@@ -17,7 +17,7 @@ from xdplb import state
 from xdplb.errors import DaemonError
 from xdplb.state import Kept
 
-SHARE = 0.1  # of the time: a backend that flaps must not keep the disk busy
+SHARE = 0.25  # of the time: backends that flap must not keep processor and disk busy
 
 
 class Saving:
@@ -34,7 +34,7 @@ class Saving:
         """Write at once. Raises DaemonError, and then the old file stands."""
         text = state.encode(self._kept())
         with self._lock:
-            self._number, self._due = self._number + 1, False
+            self._number += 1
             state.write(self._name, text)
 
     def soon(self) -> None:
@@ -52,17 +52,26 @@ class Saving:
         while self._due:
             self._due, began = False, time.monotonic()
             try:
-                await asyncio.to_thread(self._write, copy(self._kept()), self._number)
+                written = await asyncio.to_thread(self._write, copy(self._kept()), self._number)
+                self._due = self._due or not written
                 self._ended(None)
             except DaemonError as error:
                 self._ended(error)
             await asyncio.sleep((time.monotonic() - began) * (1 / SHARE - 1))
 
-    def _write(self, kept: Kept, number: int) -> None:
+    def _write(self, kept: Kept, number: int) -> bool:
+        """Write, unless something newer has been written meanwhile; tell whether that was done."""
         text = state.encode(kept)
         with self._lock:
-            if number == self._number:
-                state.write(self._name, text)
+            if number != self._number:
+                return False
+            state.write(self._name, text)
+            return True
+
+    def close(self) -> None:
+        """Write nothing any more but what is written at once."""
+        if self._task:
+            self._task.cancel()
 
 
 def copy(kept: Kept) -> Kept:

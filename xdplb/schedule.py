@@ -16,7 +16,6 @@ from xdplb.model import Address, Config
 from xdplb.slow_start import Ramps
 
 LONGEST_SLEEP_S = 10.0  # then the clock is looked at again: somebody may have set it
-FRESHEN = 100  # backends at a time; they take a millisecond
 LATE_S = 0.01  # rather a moment after the time than one before
 
 
@@ -54,10 +53,6 @@ class Schedule:
             services = desire(self.config, overrides, health, hops, self._memo, now, self.ramps.shares(boot))
             found = True
         return services, found
-
-    def freshen(self, health: Mapping[Key, Health]) -> tuple[DesiredService, ...]:
-        """Return the same with what checks say in other words now, of some backends each time."""
-        return self._memo.freshen(health, FRESHEN)
 
     def set_alarm(self, overrides: Overrides) -> None:
         """Wake the daemon at the next time that matters."""

@@ -55,6 +55,7 @@ class ServiceRow:
     client: tuple[int, int] = (0, 0)  # mask; (0, 0): no affinity
     limit: int | None = None
     second_chance: bool = False
+    passive: bool = False
     ranges: tuple[tuple[int, int], ...] = ()
 
 

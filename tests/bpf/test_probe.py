@@ -241,7 +241,7 @@ def test_what_is_longer_than_the_way_is_dropped_and_counted(pair: Pair, way: str
         LINK / ARP(),
         LINK / Dot1Q(vlan=5) / IP() / TCP(),
         Raw(ADDRESSES + b"\x08\x00" + bytes(IPv6() / TCP())),
-        Raw(ADDRESSES + b"\x86\xdd" + bytes(IP() / TCP())),
+        Raw(ADDRESSES + b"\x86\xdd" + bytes(IP(id=0, frag=64) / TCP())),
         tcp(ttl=1),
         tcp(vip=VIP6, hlim=0),
         LINK / IP(ihl=4, len=40, dst=VIP4) / UDP() / Raw(bytes(40)),

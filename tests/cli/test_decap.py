@@ -32,6 +32,22 @@ def test_what_is_wrong_is_refused(stand: Stand) -> None:
             ["run", "--name", "x", "--interface", "eth0", "--vip", "10.9.9.9", "--second-chance"],
             "--second-chance: is given without --from BALANCER; give --from BALANCER besides",
         ),
+        (
+            ["run", "--name", "x", "--interface", "eth0", "--report"],
+            "--report: strangers could have reports sent to anybody; give --from BALANCER, or --report-to ADDRESS",
+        ),
+        (
+            ["run", "--name", "x", "--interface", "eth0", "--report-to", "10.0.2.2"],
+            "--report-to: does nothing without --report; add --report",
+        ),
+        (
+            ["run", "--name", "x", "--interface", "eth0", "--report", "--report-to", "lb"],
+            "--report-to: 'lb' is no IP address",
+        ),
+        (
+            ["run", "--name", "x", "--interface", "eth0", "--report-port", "0"],
+            "--report-port: 0 is out of range",
+        ),
         (["run", "--name", "x", "--interface", "eth0"], "eth0 has another XDP program: id"),
     ):
         status, _, err = decap(stand, *arguments)

@@ -95,6 +95,18 @@ def test_failures_end_when_the_check_has_fallen_and_only_the_deads_slots_move(
     assert all(stand.backend(name)["slots"] >= before[name] for name in ("b1", "b3", "b4"))
 
 
+@pytest.mark.alone
+def test_evidence_from_traffic_ends_failures_long_before_the_next_probes(start: Any, tmp_path: Path) -> None:
+    stand = start(config('through = "tunnel", interval_s = 10, timeout_s = 1, fall = 3', "passive = true"))
+
+    first_s, last_s, failures = kill_under_load(stand, tmp_path / "report", "b2")
+
+    assert last_s - first_s < 0.15, (first_s, last_s, len(failures))
+    told = stand.run("events").stdout.splitlines()[-1]
+    assert "web/b2 is down: " in told
+    assert "; then tcp " in told  # the evidence, and the probe that decided
+
+
 def test_a_killed_daemon_comes_back_with_what_it_knew(start: Any, tmp_path: Path) -> None:
     stand = start(config('through = "tunnel", interval_s = 5, fall = 1, fast_interval_s = 0.1'))
     stand.kill_server("b3")

@@ -20,10 +20,12 @@ from tests.rig.traffic import (
     ask,
     backend,
     ip,
+    next_from_lb,
     packets,
     service,
     start,
     states,
+    tap_of,
     tx_errors,
     unique,
     verdicts,
@@ -143,31 +145,11 @@ def tags_on_the_wire(lab: Lab, tags: tuple[int, ...]) -> Iterator[None]:
 
 @pytest.mark.parametrize("tags", [(100,), (100, 200)])
 def test_frames_leave_with_the_tags_that_they_came_with(everything: Stand, tags: tuple[int, ...]) -> None:
-    with everything.lab.inside("router"):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-        tap.bind(("lb", 0))
-    tap.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: the kernel takes the outer tag off before a tap sees it
-    tap.settimeout(5)
+    tap = tap_of(everything.lab, "lb")
     with tap, tags_on_the_wire(everything.lab, tags):
         ask(everything.lab, VIP4, WAYS["ipip4"][0])
         seen = wait_for(lambda: next_from_lb(tap), "a frame from the balancer")
     assert seen == [*tags, 0x0800, 4]  # the tags, IPv4, IP in IP
-
-
-def next_from_lb(tap: socket.socket) -> list[int] | None:
-    """Return tags, type and IP protocol of a frame with an outer header that came to the tap, None for others."""
-    frame, ancillary, _, sender = tap.recvmsg(4096, 256)
-    if sender[2] == 4:  # PACKET_OUTGOING
-        return None
-    found, at = [], 12
-    for _, _, raw in ancillary:
-        status, tci = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[16:18], "little")
-        found += [tci & 0xFFF] if status & 0x10 else []  # TP_STATUS_VLAN_VALID
-    while frame[at : at + 2] == b"\x81\x00":
-        found.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
-        at += 4
-    found += [int.from_bytes(frame[at : at + 2], "big"), frame[at + 2 + 9]]
-    return found if found[-1] == 4 else None
 
 
 # --- the end of a NIC ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tests.rig import writing
 from tests.rig.reading import TCP, Kind, Packet, Reader
 from tests.rig.xdp import Action
 from xdplb import hashing
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredService
 from xdplb.hashing import mapped
@@ -22,6 +23,7 @@ from xdplb.tables import MOVING, NO_BACKEND, SETTLED, BackendRow, LimitRow, Serv
 
 NOT_LISTED, BLOCKED, ALLOWED = 0, 1, 2  # what the lists say of a sender
 ANSWERS_AT_ONCE = 64
+PLACES, PATIENCE = CONSTANTS["ATTEMPTS"], CONSTANTS["ATTEMPT_MOMENTS"]
 
 _MASK = (1 << 64) - 1
 _GOLDEN, _OTHER = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
@@ -38,6 +40,14 @@ class Remembered(NamedTuple):
     backend: int  # index
     born: bool
     closing: bool
+
+
+class Attempt(NamedTuple):
+    """A SYN of a sampled flow that nobody has acknowledged an answer to."""
+
+    name: int
+    moment: int
+    backend: int  # index
 
 
 class Outcome(NamedTuple):
@@ -63,6 +73,9 @@ class Oracle:
         self.answers = 0  # the same
         self.spared: Counter[str] = Counter()
         self.sent: Counter[int] = Counter()  # packets, by backend's identity
+        self.attempts: dict[int, Attempt] = {}  # by place
+        self.progress: Counter[tuple[int, str]] = Counter()  # by backend's identity and what
+        self.moment = 0
         self.serve((), Tables())
 
     def serve(self, services: Sequence[DesiredService], tables: Tables) -> None:
@@ -93,6 +106,7 @@ class Oracle:
         self._networks = dict(sorted(self._networks.items()))
         live = {row.identity for row in tables.backends.values()}
         self.sent = Counter({identity: count for identity, count in self.sent.items() if identity in live})
+        self.progress = Counter({key: count for key, count in self.progress.items() if key[0] in live})
 
     def _placed(self, number: int, row: ServiceRow) -> ServiceRow:
         assert number in hashing.key_rows(row.key, self.spec.seed, self.spec.capacity.rows_bits), f"{row} in {number}"
@@ -124,6 +138,8 @@ class Oracle:
         index, other = self._steer(packet, (flow, picked, service.identity), word)
         if index == NO_BACKEND:
             return _ended("dropped_no_backend", frame)
+        if self.spec.passive and service.passive and packet.protocol == TCP:
+            self._note_progress(packet, flow, index)
         return self._send(packet, index, picked, self._other(packet, index, other) if second else None)
 
     # --- which service --------------------------------------------------------------------------------------
@@ -243,6 +259,20 @@ class Oracle:
         if packet.kind is not Kind.PLAIN or other == index or not self._is_up(other):
             return None
         return self._backends[other]
+
+    def _note_progress(self, packet: Packet, flow: int, index: int) -> None:
+        place, name = flow % PLACES, flow >> 32
+        found = self.attempts.get(place)
+        age = self.moment - found.moment if found else 0
+        mine = found is not None and found.name == name
+        same = mine and found is not None and found.backend == index and age <= PATIENCE
+        identity = self._backends[index].identity
+        if packet.opens and (not found or mine or age):
+            self.progress[identity, "repeated" if same else "started"] += 1
+            self.attempts[place] = Attempt(name, self.moment, index)
+        elif packet.answers and mine:
+            self.progress[identity, "progressed"] += same
+            del self.attempts[place]
 
     # --- out ------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Packet:
     ports: Ports = (0, 0)
     opens: bool = False
     closes: bool = False
+    answers: bool = False
     kind: Kind = Kind.PLAIN
     ordinary: bool = False
 
@@ -130,6 +131,7 @@ class Reader:
         if protocol == TCP:
             packet.opens = frame[at + 13] & 0x12 == 0x02  # SYN without ACK
             packet.closes = frame[at + 13] & 0x05 != 0  # FIN or RST
+            packet.answers = frame[at + 13] & 0x16 == 0x10  # ACK without SYN and RST
         elif protocol == SCTP:
             packet.opens = frame[at + 12] == 1  # INIT
         return ""

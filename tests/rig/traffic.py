@@ -71,6 +71,32 @@ def raw(lab: Lab, host: str, family: int, protocol: int) -> socket.socket:
     return opened
 
 
+def tap_of(lab: Lab, ifname: str) -> socket.socket:
+    """Return a socket that sees the frames of one of the router's interfaces."""
+    with lab.inside("router"):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        tap.bind((ifname, 0))
+    tap.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: the kernel takes the outer tag off before a tap sees it
+    tap.settimeout(5)
+    return tap
+
+
+def next_from_lb(tap: socket.socket) -> list[int] | None:
+    """Return tags, type and IP protocol of a frame with an outer header that came to the tap, None for others."""
+    frame, ancillary, _, sender = tap.recvmsg(4096, 256)
+    if sender[2] == 4:  # PACKET_OUTGOING
+        return None
+    found, at = [], 12
+    for _, _, raw in ancillary:
+        status, tci = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[16:18], "little")
+        found += [tci & 0xFFF] if status & 0x10 else []  # TP_STATUS_VLAN_VALID
+    while frame[at : at + 2] == b"\x81\x00":
+        found.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
+        at += 4
+    found += [int.from_bytes(frame[at : at + 2], "big"), frame[at + 2 + 9]]
+    return found if found[-1] == 4 else None
+
+
 def start(stand: Stand, config: Path, text: str) -> None:
     """Start the daemon with this configuration; returns when every backend is up."""
     config.write_text(text)

@@ -12,6 +12,7 @@ from typing import Any
 from scapy.layers.l2 import Ether
 
 from tests.rig.packets import hop
+from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.plane import Spec
@@ -33,6 +34,7 @@ SPEC = Spec(
 )
 
 
+COUNTS = ("started", "progressed", "repeated")  # the words of `struct progress`
 WORDS = {"clients": 8}  # of 8 bytes, in a line
 REMEMBERED = {"fragments": (40, 8)}  # bytes of key and value
 LOOPBACK = 1  # its ifindex; BPF_PROG_TEST_RUN's frames come in by it
@@ -93,6 +95,9 @@ class Xdp:
             for line, _ in self.words("clients"):
                 syscall.update(fd, line.to_bytes(4, "little"), bytes(8 * WORDS["clients"]))
         self.kernel.stamp = Clock().word
+        self.kernel.words("attempts").cast("B")[:] = bytes(8 * CONSTANTS["ATTEMPTS"])
+        self.kernel.progress.cast("B")[:] = bytes(4 * len(self.kernel.progress))
+        self.kernel.moment = 0
         for name, words in (("verdicts", 20), ("spared", 4), ("answers", 1)):
             with self.map(name) as fd:
                 syscall.update(fd, bytes(4), bytes(8 * words * syscall.possible_cpus()))
@@ -111,6 +116,20 @@ class Xdp:
     def flows(self) -> list[tuple[int, int]]:
         """(line, word) of every remembered flow."""
         return [(at // 8, word) for at, word in enumerate(self.kernel.flows.tolist()) if word >> 16]
+
+    def progress(self) -> dict[tuple[int, str], int]:
+        """What was counted of SYNs, by backend's identity and what."""
+        rows, words = self.kernel.tables().backends, self.kernel.progress.tolist()
+        counted = {
+            (row.identity, name): words[CONSTANTS["PROGRESS_WORDS"] * n + at]
+            for n, row in rows.items()
+            for at, name in enumerate(COUNTS)
+        }
+        return {key: count for key, count in counted.items() if count}
+
+    def attempts(self) -> dict[int, int]:
+        """The words of `attempts` in use, by place."""
+        return {place: word for place, word in enumerate(self.kernel.words("attempts").tolist()) if word}
 
     def remembered(self, name: str) -> dict[bytes, bytes]:
         """What a map remembers: `fragments`."""

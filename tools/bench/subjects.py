@@ -103,6 +103,7 @@ def cases() -> Iterator[Case]:
     yield Case("rate limits", 4, guarded, Way.IPIP4, slower=2)
     each = replace(config(service(4, 4, limits=replace(limits, connections=None))), guard=Guard(max_clients=1 << 20))
     yield Case("block list of 1M, rate limit", 4, each, Way.IPIP4, slower=4, prefixes=1_000_000)
+    yield Case("passive", 4, config(service(4, 4, passive=True)), Way.IPIP4)
     yield Case("every slot moving", 4, config(service(4, 4)), Way.IPIP4, moving=True, slower=2)
     yield Case("no VIP", 4, config(service(4, 4, 77)), Way.IPIP4, stranger=True)
 

@@ -141,6 +141,8 @@ class _Maker:
             service = replace(service, affinity=Affinity.CLIENT, **lengths)  # type: ignore[arg-type]
         if spec.second_chance and forward in (Forward.IPIP, Forward.GUE) and rng.random() < 0.6:
             service = replace(service, second_chance=True)
+        if spec.passive and rng.random() < 0.6:
+            service = replace(service, passive=True)
         if spec.limits and rng.random() < 0.35:
             service = replace(service, limits=self._limits())
         return service

@@ -22,6 +22,8 @@ MEMORY = (
     "flows learned",
     "fragments kept",
     "accounts kept",
+    "attempts",
+    "progress",
     "spared",
     "in a later state",
     "of several buffers",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.rig.oracle import Flow, Oracle, Outcome, Remembered
+from tests.rig.oracle import Attempt, Flow, Oracle, Outcome, Remembered
 from tests.rig.xdp import Action, Xdp
 from tools.fuzz.configs import Case
 from tools.fuzz.frames import LONGEST, Frames
@@ -25,6 +25,7 @@ from xdplb.tables import MOVED, MOVING, LimitRow, PutSlots, Tables, slot_parts, 
 
 BATCH = 400  # frames between two looks at the counters
 LINEAR = 3520  # bytes of a frame that BPF_PROG_TEST_RUN keeps in one buffer
+MOMENTS = 200  # that pass from state to state: an attempt of the last one is fresh, of the one before no more
 WHAT = {"packet_rate": 1, "connection_rate": 2}  # ACCOUNT_OF_
 Step = tuple[int, bytes]  # the state that the services are in, and a frame
 
@@ -87,6 +88,8 @@ class Run:
         met["flows born"] += sum(flow.born for flow in oracle.flows.values())
         met["flows learned"] += sum(not flow.born for flow in oracle.flows.values())
         met["fragments kept"] += len(oracle.reader.fragments)
+        met["attempts"] += sum(count for (_, what), count in oracle.progress.items() if what != "progressed")
+        met["progress"] += sum(count for (_, what), count in oracle.progress.items() if what == "progressed")
         met["accounts kept"] += len(oracle.accounts)
         met["spared"] += sum(oracle.spared.values())
         met["in a later state"] += sum(state > 0 for state, _ in steps)
@@ -142,6 +145,7 @@ class Run:
         except NoRoom:
             return False
         self._let_move()
+        self.xdp.kernel.moment = self.oracle.moment = number * MOMENTS
         tables = self.xdp.kernel.tables()
         tables = Tables(tables.services, tables.backends, tables.slots[:], tables.limits, tables.networks)
         self.oracle.serve(self.case.states[number], tables)
@@ -186,7 +190,7 @@ class Run:
     # --- what all of them leave behind ----------------------------------------------------------------------
 
     def compare_counters(self) -> Difference | None:
-        """Compare reasons, traffic and what was spared, since the beginning."""
+        """Compare reasons, traffic, what was spared and what became of SYNs, since the beginning."""
         kernel = self.xdp.kernel
         counted = {name: count for name, count in kernel.verdicts().items() if count}
         traffic = {i: [t.packets, t.bytes, t.connections] for i, t in kernel.traffic().items()}
@@ -195,10 +199,11 @@ class Run:
             _compare("verdicts", dict(self.reasons), counted)
             or _compare("traffic", self.traffic, traffic)
             or _compare("spared", dict(self.oracle.spared), spared)
+            or _compare("progress", {k: n for k, n in self.oracle.progress.items() if n}, self.xdp.progress())
         )
 
     def compare_memory(self) -> Difference | None:
-        """Compare flows, fragments and accounts."""
+        """Compare flows, attempts, fragments and accounts."""
         oracle, xdp = self.oracle, self.xdp
         lines = self.case.spec.capacity.flows
         expected = Counter(_remembered(flow, kept, lines) for flow, kept in oracle.flows.items())
@@ -210,6 +215,7 @@ class Run:
         }
         return (
             _compare("flows", dict(expected), dict(kept))
+            or _compare("attempts", {place: _word(a) for place, a in oracle.attempts.items()}, xdp.attempts())
             or _compare("fragments", fragments, xdp.remembered("fragments"))
             or self._compare_accounts()
         )
@@ -244,6 +250,11 @@ def _remembered(flow: Flow, kept: Remembered, lines: int) -> tuple[int, int]:
     line, name = flow_name(*flow, lines)
     born, closing = kept.born << CONSTANTS["FLOW_BORN_SHIFT"], kept.closing << CONSTANTS["FLOW_CLOSING_SHIFT"]
     return line, name | born | closing | 1 << CONSTANTS["FLOW_STAMP_SHIFT"] | kept.backend
+
+
+def _word(attempt: Attempt) -> int:
+    name, moment = CONSTANTS["ATTEMPT_NAME_SHIFT"], CONSTANTS["ATTEMPT_MOMENT_SHIFT"]
+    return attempt.name << name | attempt.moment << moment | attempt.backend
 
 
 def _compare(what: str, expected: Mapping[Any, object], got: Mapping[Any, object]) -> Difference | None:

@@ -61,16 +61,24 @@ class Stand(Balancer):
     def start_backends(self, hosts: Iterable[str], *options: str) -> None:
         """Start agent and web server on each; return when all of them work. `options` are the agents'."""
         started = list(hosts)
-        sources = [part for wire in BALANCERS for v in (4, 6) for part in ("--from", address(wire, v))]
         for host in started:
-            argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources, *options]
             if "--second-chance" in options:
                 self.lab.take_tx(host)
-            self.lab.spawn(host, argv, cwd=ROOT, stdout=subprocess.DEVNULL)
+            self.spawn_agent(host, *options, stdout=subprocess.DEVNULL)
             self._spawn_server(host)
         for host in started:
             self._wait_server(host)
-            wait_for(partial(self._agent_works, host), f"agent on {host}")
+            self.wait_agent(host)
+
+    def spawn_agent(self, host: str, *options: str, **popen: Any) -> subprocess.Popen[str]:
+        """Start an agent, which replaces the one that is there."""
+        sources = [part for wire in BALANCERS for v in (4, 6) for part in ("--from", address(wire, v))]
+        argv = [*XDPLB, "decap", "run", "--name", f"{self.name}-{host}", "--interface", "eth0", *sources, *options]
+        return self.lab.spawn(host, argv, cwd=ROOT, **popen)
+
+    def wait_agent(self, host: str) -> None:
+        """Return when the agent's program is attached."""
+        wait_for(partial(self._agent_works, host), f"agent on {host}")
 
     def _agent_works(self, host: str) -> bool:
         return any(self._agent(host).pins.glob("link_*"))

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from xdplb import operators
 from xdplb.admin import orders
+from xdplb.admin.accounts import parse_accounts
 from xdplb.config import parse_config
 from xdplb.daemon import Daemon
 from xdplb.desired import Key, Overrides
@@ -67,6 +68,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
     app.router.add_delete("/v1/flows", _clear_flows)
     app.router.add_post("/v1/plan", _plan)
+    app.router.add_post("/v1/evidence", _take_evidence)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -176,6 +178,14 @@ async def _clear_flows(request: web.Request) -> web.Response:
     return _answer({"forgotten": request.app[_DAEMON].sweeper.forget()})
 
 
+async def _take_evidence(request: web.Request) -> web.Response:
+    daemon = request.app[_DAEMON]
+    known = {(service.name, b.backend.name) for service in daemon.services for b in service.backends}
+    accounts, unknown = parse_accounts(await _json(request), known)
+    daemon.evidence.take(accounts)
+    return _answer({"taken": len(accounts), "unknown": sorted(f"{service}/{name}" for service, name in unknown)})
+
+
 async def _look_up(request: web.Request) -> web.Response:
     daemon = request.app[_DAEMON]
     address = parse_address("address", request.query.get("address", ""))
@@ -195,11 +205,15 @@ async def _change_lists(request: web.Request) -> web.Response:
     return _answer({"changed": sorted(changes), "took_ms": round((time.monotonic() - began) * 1e3, 2)})
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _json(request: web.Request) -> Any:
     try:
-        body = await request.json()
+        return await request.json()
     except (ValueError, LookupError, RecursionError):
-        body = None
+        return None
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    body = await _json(request)
     if not isinstance(body, dict):
         raise ConfigError("body", "is no JSON object", 'send {"address": "192.0.2.1"}')
     return body

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import click
 
-from xdplb.errors import RefusedError
+from xdplb.errors import ConfigError, RefusedError
+
+if TYPE_CHECKING:
+    from xdplb.dataplane.loader import Pinned
+    from xdplb.decap import Settings
+    from xdplb.reporter import Whom
 
 _name = click.option("--name", default="main", show_default=True, help="Tells several agents on one machine apart.")
 
@@ -26,6 +33,9 @@ def decap() -> None:
 @click.option("--vip", "vips", multiple=True, metavar="PREFIX", help="Hand on only what is for this; repeatable.")
 @click.option("--gue-port", default="6080", metavar="PORT", show_default=True, help="UDP port to which GUE comes.")
 @click.option("--second-chance", is_flag=True, help="Hand on what another backend may have the connection of.")
+@click.option("--report", is_flag=True, help="Tell balancers where clients want to, and nobody answers.")
+@click.option("--report-to", multiple=True, metavar="ADDRESS", help="Tell these, not who sends; repeatable.")
+@click.option("--report-port", default="6090", metavar="PORT", show_default=True, help="UDP port of the balancers.")
 @click.option("--mode", default="native", type=click.Choice(["native", "generic", "offload"]), show_default=True)
 def run(
     name: str,
@@ -34,6 +44,9 @@ def run(
     vips: tuple[str, ...],
     gue_port: str,
     second_chance: bool,
+    report: bool,
+    report_to: tuple[str, ...],
+    report_port: str,
     mode: str,
 ) -> None:
     """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it).
@@ -41,6 +54,7 @@ def run(
     A PREFIX is an address too.
     """
     from xdplb import decap as agent
+    from xdplb.dataplane import loader
     from xdplb.values import parse_place
 
     settings = agent.Settings(
@@ -48,17 +62,59 @@ def run(
         tuple(agent.parse_network("--vip", text) for text in vips),
         agent.parse_port("--gue-port", gue_port),
         second_chance,
+        report,
     )
+    whom = _parse_whom(settings, report_to, agent.parse_port("--report-port", report_port))
     _need_root("run")
     place = agent.place_for(parse_place("--name", name))
     attached = asyncio.run(agent.attach(place, interface, settings, mode))
     click.echo(f"{interface}: decap program {attached.program_id} in {mode} mode")
     if not settings.sources:
         click.echo("warning: outer headers from any source are believed; give --from BALANCER", err=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    signal.pause()
+    if whom:
+        _report(loader.obtain(place, agent.request_for(settings)), whom)
+    else:
+        _wait()
     click.echo("stopped; what is attached goes on (`xdplb decap detach` ends it)")
+
+
+def _parse_whom(settings: Settings, addresses: tuple[str, ...], port: int) -> Whom | None:
+    """Return who is told of what is not answered; None: nobody. Raises ConfigError."""
+    from xdplb.reporter import Whom
+    from xdplb.values import parse_address
+
+    whom = Whom(tuple(parse_address("--report-to", text) for text in addresses), port, settings.sources)
+    if addresses and not settings.report:
+        raise ConfigError("--report-to", "does nothing without --report", "add --report")
+    if settings.report and not (addresses or settings.sources):
+        fix = "give --from BALANCER, or --report-to ADDRESS"
+        raise ConfigError("--report", "strangers could have reports sent to anybody", fix)
+    return whom if settings.report else None
+
+
+def _wait(timeout_s: float | None = None) -> bool:
+    """Wait for SIGTERM or Ctrl-C; tell whether one came within the time."""
+    numbers = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    if timeout_s is None:
+        signal.sigwait(numbers)
+        return True
+    return signal.sigtimedwait(numbers, timeout_s) is not None
+
+
+def _report(pinned: Pinned, whom: Whom) -> None:
+    """Tell the balancers what is not answered, until SIGTERM or Ctrl-C."""
+    from xdplb.reporter import EVERY_S, Reporter
+
+    told = ", ".join(map(str, whom.addresses)) or "whoever sends"
+    click.echo(f"reporting to port {whom.port} of {told}")
+    with contextlib.closing(Reporter(pinned, whom)) as reporter:
+        problem = ""
+        while not _wait(EVERY_S):
+            reporter.look()
+            if reporter.problem != problem:
+                problem = reporter.problem
+                click.echo(f"warning: {problem}", err=True)
 
 
 @decap.command()

@@ -46,6 +46,8 @@ from xdplb.tables import (
 
 _BITS = {MOVING: CONSTANTS["SLOT_MOVING"], MOVED: CONSTANTS["SLOT_MOVED"], SETTLED: 0}
 _SETTLED_BELOW = CONSTANTS["SLOT_MOVED"]
+_PROGRESS = CONSTANTS["PROGRESS_WORDS"]
+_NO_PROGRESS = memoryview(bytes(4 * _PROGRESS)).cast("I")
 
 
 def request_for(spec: Spec) -> Request:
@@ -54,7 +56,10 @@ def request_for(spec: Spec) -> Request:
     return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
 
 
-_MAPPED = ("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows", "stamps")
+_MAPPED = (
+    *("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows", "stamps"),
+    *("progress", "moments"),
+)
 
 
 class Kernel:
@@ -75,6 +80,8 @@ class Kernel:
         self._slots = Slots(*(memoryview(self._mapped[name]).cast("I") for name in ("slots", "previous")))
         self.flows = memoryview(self._mapped["flows"]).cast("Q")
         self._stamps = memoryview(self._mapped["stamps"]).cast("Q")
+        self.progress = memoryview(self._mapped["progress"]).cast("I")
+        self._moments = memoryview(self._mapped["moments"]).cast("Q")
         self._known = self._read()
 
     @classmethod
@@ -103,6 +110,8 @@ class Kernel:
         self._identities.release()
         self.flows.release()
         self._stamps.release()
+        self.progress.release()
+        self._moments.release()
         del self._services, self._ranges, self._backends, self._limits
         for view in self._mapped.values():
             view.close()
@@ -145,6 +154,7 @@ class Kernel:
             case PutBackend(index, row, fresh):
                 if fresh:
                     self._zero("traffic", index)
+                    self.progress[_PROGRESS * index : _PROGRESS * (index + 1)] = _NO_PROGRESS
                 self._backends[index] = backend_leaf(self._leaf["backends"], row)
                 self._identities[index] = row.identity
                 known.backends[index] = row
@@ -186,6 +196,7 @@ class Kernel:
         leaf.flags = CONSTANTS["SERVICE_CLIENT"] if any(row.client) else 0
         leaf.flags |= CONSTANTS["SERVICE_LIMITED"] if row.limit is not None else 0
         leaf.flags |= CONSTANTS["SERVICE_SECOND_CHANCE"] if row.second_chance else 0
+        leaf.flags |= CONSTANTS["SERVICE_PASSIVE"] if row.passive else 0
         have = self._services[number]
         if have.port_and_protocol == word and (have.vip.high, have.vip.low) == (high, low):
             leaf.port_and_protocol = word  # the same key with other contents: it may be found all the time
@@ -224,6 +235,7 @@ class Kernel:
             (row.client.high, row.client.low),
             row.limit if row.flags & CONSTANTS["SERVICE_LIMITED"] else None,
             bool(row.flags & CONSTANTS["SERVICE_SECOND_CHANCE"]),
+            bool(row.flags & CONSTANTS["SERVICE_PASSIVE"]),
             tuple((word & 0xFFFF, word >> 16) for word in words),
         )
 
@@ -284,6 +296,15 @@ class Kernel:
     @stamp.setter
     def stamp(self, word: int) -> None:
         self._stamps[0] = word
+
+    @property
+    def moment(self) -> int:
+        """The time that attempts are stamped with."""
+        return int(self._moments[0])
+
+    @moment.setter
+    def moment(self, number: int) -> None:
+        self._moments[0] = number
 
     def zero_verdicts(self) -> None:
         """Begin counting reasons at 0."""

@@ -280,11 +280,11 @@ def delete(fd: int, key: bytes) -> None:
     _bpf(MAP_DELETE_ELEM, _Element(fd, ctypes.addressof(k), 0, 0))
 
 
-def keys(fd: int, key_bytes: int) -> list[bytes]:
-    """All keys of a map."""
+def keys(fd: int, key_bytes: int, most: int | None = None) -> list[bytes]:
+    """All keys of a map, or so many of them."""
     found: list[bytes] = []
     k, following = None, ctypes.create_string_buffer(key_bytes)
-    while True:
+    while most is None or len(found) < most:
         try:
             _bpf(
                 MAP_GET_NEXT_KEY,
@@ -294,6 +294,7 @@ def keys(fd: int, key_bytes: int) -> list[bytes]:
             return found
         found.append(following.raw)
         k = ctypes.create_string_buffer(following.raw, key_bytes)
+    return found
 
 
 def lookup_array(fd: int, entries: int, value_bytes: int) -> bytearray:

@@ -70,6 +70,7 @@ class Grpc:
     """The service whose health is asked for (grpc.health.v1); "" is the server as a whole."""
 
     service: str = ""
+    host: str | None = None  # None: the VIP's or backend's address
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Watch:
         self._connector: Connector[_Runner] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._ticked = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._suspected: dict[Key, float] = {}
         self._troubled = 0.0
 
@@ -156,7 +157,7 @@ class Watch:
         if self._connector:
             self._connector.close()
         self._wants.clear()
-        await asyncio.sleep(0)  # tasks that were called off end now
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # a program takes a moment to end
 
     def aim_anew(self) -> None:
         """Ask again where probes go."""
@@ -224,7 +225,8 @@ class Watch:
         else:
             task = asyncio.get_running_loop().create_task(self._ask(runner, target))
             runner.task = task
-            task.add_done_callback(_report)
+            self._tasks.add(task)
+            task.add_done_callback(self._task_over)
 
     def _connect(self, runner: _Runner, target: Target) -> None:
         if self._connector is None:
@@ -240,6 +242,12 @@ class Watch:
         except OSError as error:
             ended = error
         self._ended(runner, ended)
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        """A probe that ends by an error of its own is a bug: say so loudly."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("a check has ended", exc_info=error)
 
     def _ended(self, runner: _Runner, ended: Ended) -> None:
         if runner.over:
@@ -332,9 +340,3 @@ def straight(subject: Subject) -> Target:
     """Aim at a backend's own address."""
     service, backend = subject.named or ("", "")
     return Target(subject.address, subject.check.port, backend=backend, service=service)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A probe that ends by an error of its own is a bug: say so loudly."""
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("a check has ended", exc_info=error)

@@ -1,0 +1,42 @@
+"""The `udp` check: something sent, and an answer in which something is found.
+
+Who answers nothing to what is sent is taken for down: silence over UDP says nothing. A closed port is told by ICMP, at
+once. What is sent is as long as it is, so this kind knows no `full_size`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+
+from xdplb.health.check import ProbeEnded
+from xdplb.health.datagrams import MOST_BYTES, open_datagrams
+from xdplb.health.kinds import Talk
+from xdplb.health.probe import Steps, Target
+from xdplb.model import Check
+
+_SHOWN = 60  # bytes of an answer, in a cause
+
+
+async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
+    """Send, and wait for the right answer."""
+    assert isinstance(check.ask, Talk)
+    with open_datagrams(target, steps) as opened:
+        await asyncio.get_running_loop().sock_sendall(opened, check.ask.send)
+        steps.note("sent", sent=len(check.ask.send))
+        size = await _answer(opened, check.ask.expect, steps)
+    return ProbeEnded(True, f"udp {target}: an answer of {size} bytes in {steps.took_ms:.1f} ms")
+
+
+async def _answer(opened: socket.socket, expect: str | None, steps: Steps) -> int:
+    """Return the right answer's length; wrong ones are passed over, since a late one of others may come first."""
+    wanted = re.compile((expect or "").encode())
+    what = f"{expect!r} in an answer" if expect else "an answer"
+    steps.waiting_for = what
+    while True:
+        found = await asyncio.get_running_loop().sock_recv(opened, MOST_BYTES)
+        steps.note("received", received=len(found))
+        if wanted.search(found):
+            return len(found)
+        steps.waiting_for = f"{what} (there was {found[:_SHOWN]!r})"
