@@ -115,6 +115,12 @@ def test_what_goes_on_to_a_second_backend_is_told_too(witness: AgentThere) -> No
         assert agent.look() == [nobody(4)]
 
 
+def test_a_program_without_report_notes_nothing(witness: AgentThere, second: AgentThere) -> None:
+    with reporter(witness, Whom(sources=SOURCES)) as agent:
+        second.run(opening(4))
+        assert agent.look() == []
+
+
 def test_what_was_noted_before_is_not_told(witness: AgentThere) -> None:
     witness.run(opening(4))
     with reporter(witness, Whom(sources=SOURCES)) as agent:

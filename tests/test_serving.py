@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.rig.checks import World
-from tests.rig.packets import BACKENDS4, config, hop, service
+from tests.rig.packets import BACKENDS4, config, hop, service, tcp
+from tests.rig.xdp import Action, Xdp
 from xdplb.desired import Health, Memo, Overrides, desire
 from xdplb.model import Backend, State, WhenAllDown
 from xdplb.serving import Count, Lent, Serve, Verdict, decide, with_fallback
@@ -143,3 +144,11 @@ def test_with_a_memo_panic_comes_and_goes_as_without() -> None:
     desire(conf, drained, health, hops, memo)
     other_words = health | {("spare", "s1"): replace(health["spare", "s1"], cause="in other words")}
     assert desire(conf, drained, other_words, hops, memo) == desire(conf, drained, other_words, hops)
+
+
+def test_the_program_sends_new_flows_to_who_is_down_when_keep_is_said_and_drops_them_otherwise(xdp: Xdp) -> None:
+    down = {b.name for b in BACKENDS4}
+    xdp.serve(config(service(**KEEP)), down)
+    assert xdp.run(tcp())[0] is Action.TX
+    xdp.serve(config(service()), down)
+    assert xdp.run(tcp())[0] is Action.DROP

@@ -30,6 +30,12 @@ def test_much_goes_in_several_datagrams_that_fit_every_link() -> None:
     assert pack([]) == []
 
 
+def test_more_entries_than_one_may_have_are_not_read() -> None:
+    first, second = pack([FOUND[0]] * 9)
+    assert len(unpack(first)) == 8
+    assert unpack(first[:5] + b"\x09" + first[6:] + second[8:]) == []
+
+
 def test_a_count_that_does_not_fit_is_the_largest() -> None:
     (one,) = unpack(pack([Unanswered(None, 80, Sign.NO_SOCKET, 1 << 40)])[0])
     assert one.count == 0xFFFFFFFF
