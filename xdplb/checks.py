@@ -151,10 +151,16 @@ class Checks:
             ],
         }
 
-    async def close(self) -> None:
-        """Stop all checks; the tunnel stays for the next daemon."""
+    def counters(self) -> dict[str, int] | None:
+        """Return what became of probes' packets in the tunnel, if there is one."""
+        return self.tunnel.counters() if self._tunnelled else None
+
+    async def close(self, and_tunnel: bool = False) -> None:
+        """Stop all checks; the tunnel stays for the next daemon, unless it has to go, too."""
         await self.watch.close()
         self.tunnel.close()
+        if and_tunnel:
+            await detach(self.tunnel.place)
 
 
 def _identity(address: Address, way: Way) -> int:

@@ -290,9 +290,11 @@ class Daemon:
             self.checks.watch.remember_all()
             self._save()
         self.evidence.close()
-        await self.checks.close()
         if self.forwarding.trial:
-            return f"unconfirmed: {await self.forwarding.trial.close()}"
+            undone = await self.forwarding.trial.close()
+            await self.checks.close(and_tunnel=not linked(self.place))
+            return f"unconfirmed: {undone}"
+        await self.checks.close()
         return "what is attached goes on forwarding (`xdplb detach` ends it)"
 
     # --- reconcile ------------------------------------------------------------------------------------------
@@ -534,6 +536,7 @@ class Daemon:
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "flows": self._flows_document(),
+            "probes": self.checks.counters(),
             "services": services_document(
                 self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
             ),

@@ -30,7 +30,7 @@ STATUS = {
     "start",
     "warnings",
 }
-STATUS |= {"guard", "unconfirmed", "flows"}
+STATUS |= {"guard", "unconfirmed", "flows", "probes"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
 INTERFACE |= {"compiled", "map_bytes", "layout", "code", "up", "carrier"}

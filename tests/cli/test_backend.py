@@ -12,7 +12,7 @@ from tools.lab.stand import Stand, wait_for
 def test_drain_undrain_remove_add(running: Stand) -> None:
     done = running.run("backend", "drain", "b2")
     assert done.stdout.startswith(
-        "web/b2 draining, now draining (drained by an operator; tcp 10.0.12.2:80 connected in "
+        "web/b2 draining, now draining (drained by an operator; tcp 10.9.9.9:80: connected in "
     )
     assert "map entries written in" in done.stdout
     assert (running.backend("b2")["state"], running.backend("b2")["slots"]) == ("draining", 0)

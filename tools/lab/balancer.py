@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,10 +50,7 @@ class Balancer:
     def forget_balancer(self) -> None:
         """Remove pins, socket and state of the balancer."""
         remove(loader.Place(self.name))
-        for file in (state.directory(self.name) / "state.json", state.directory(self.name) / "hash_key"):
-            file.unlink(missing_ok=True)
-        if state.directory(self.name).is_dir():
-            state.directory(self.name).rmdir()
+        shutil.rmtree(state.directory(self.name), ignore_errors=True)
 
     def start_daemon(self, config: Path, *options: str, environment: Mapping[str, str] | None = None) -> float:
         """Start it and return after how many seconds it answered. Raises DaemonError with its last words.

@@ -116,10 +116,10 @@ def _attach_again(place: Place, index: int, held: Held) -> list[str]:
 def _put_back_files(place: Place, before: Before) -> None:
     """Remove pins and files that were not there, and write what was."""
     for path in sorted(place.pins.rglob("*"), reverse=True):  # what is in a folder before the folder
-        if path not in before.pins and path.parent != place.pins:
-            path.unlink(missing_ok=True)
-        elif path not in before.pins and path.is_dir():
+        if path not in before.pins and path.is_dir():
             path.rmdir()
+        elif path not in before.pins and path.parent != place.pins:
+            path.unlink(missing_ok=True)
     for path in place.run.glob("*.json"):
         if path not in before.files:
             path.unlink()
