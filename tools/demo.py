@@ -130,7 +130,7 @@ class Demo:
         self.facts["nic_errors"] = stand.client.status()["interface"]["xdp_tx_errors"]
 
     def _taken(self) -> tuple[dict[str, int], int]:
-        """Return what each agent has taken off, and how much of all that were probes, at a moment between two probes."""
+        """Return what each agent has taken off, and how much of it all were probes, at a moment between two of them."""
 
         def read() -> tuple[dict[str, int], int]:
             taken = {host: self.stand.decapped(host)["packets"] for host in self.stand.lab.backends}

@@ -139,7 +139,7 @@ class Checks:
             "service": key[0],
             "backend": key[1],
             "kind": str(subject.check.kind),
-            "through": str(subject.check.through),
+            "through": "tunnel" if isinstance(target, Target) and target.mark else "direct",
             "to": str(target) if isinstance(target, Target) else str(subject.address),
             "passed": ended.passed,
             "cause": ended.cause,

@@ -316,7 +316,7 @@ class Watch:
         subject, last = runner.subject, runner.last
         return {
             "kind": str(subject.check.kind),
-            "through": str(subject.check.through),
+            "through": "tunnel" if runner.target and runner.target.mark else "direct",
             "to": str(Target(subject.vip.address if subject.vip else subject.address, _port(subject))),
             "up": runner.machine.up,
             "since": runner.machine.since if runner.machine.up is not None else None,
