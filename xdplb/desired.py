@@ -217,6 +217,9 @@ Became = tuple[DesiredService, DesiredBackend | None, DesiredBackend | None]  # 
 
 def find_changed(before: Sequence[DesiredService], after: Sequence[DesiredService]) -> Iterator[Became]:
     """Yield every backend that is another one now, as it was and as it is; None: it was not there, or is gone."""
+    if len(before) == len(after):
+        places = list(differences(before, after))
+        before, after = [before[n] for n in places], [after[n] for n in places]
     old = {service.name: service for service in before}
     for service in after:
         was = old.pop(service.name, None)
@@ -255,8 +258,9 @@ def desire(
 ) -> tuple[DesiredService, ...]:
     """Return the desired state. A hop that is a string says why there is none.
 
-    With a memo, only what changed is made again; a service for which nothing did is the same object as last time. `now`
-    is in seconds since 1970; `shares` are those of backends in a slow start.
+    With a memo, only what changed is made again; a service for which nothing did is the same object as last time. (For
+    it, `hops` that change are another object; `health` may be the same.) `now` is in seconds since 1970; `shares` are
+    those of backends in a slow start.
     """
     memo, inputs = memo or Memo(), Inputs(overrides, health, hops, now, shares)
     for number, facts in memo.find_news(config, inputs):
@@ -312,6 +316,7 @@ class Memo:
         self._places: dict[Key, list[tuple[int, int]]] = {}  # numbers of service and backend; of a lent one, both
         self._at: dict[Address, list[Key]] = {}
         self._health, self._hops = Seen[Key, Health](), Seen[Address, Hop | str]()
+        self._ways: Mapping[Address, Hop | str] | None = None
         self._shares: Mapping[Key, float] = NO_SHARES
         self.found: Collection[Key] = ()  # of whom checks have found something else since the last time
 
@@ -329,7 +334,9 @@ class Memo:
     def _find_places(self, config: Config, inputs: Inputs) -> Mapping[int, Sequence[int]]:
         """Return the backends that may have to be others now, by service; remember the inputs."""
         overrides, before = inputs.overrides, self._overrides
-        self.found, moved = self._health.take(inputs.health), self._hops.take(inputs.hops)
+        self.found, moved = self._health.take(inputs.health), set[Address]()
+        if inputs.hops is not self._ways:
+            self._ways, moved = inputs.hops, self._hops.take(inputs.hops)
         shares, self._shares = self._shares, dict(inputs.shares)
         if config is not self._config or _members(overrides) != _members(before):
             self._begin(config, overrides)
@@ -414,7 +421,7 @@ def _service(
         service.name,
         number,
         service.vips,
-        service.ring_size or ring_size(sum(b.lent_by is None for b in backends)),
+        service.ring_size or ring_size(sum(b.lent_by is None for b in backends) if service.fallback else len(backends)),
         backends,
         hashing.mask_words(4, service.affinity_prefix4) if client else (0, 0),
         hashing.mask_words(6, service.affinity_prefix6) if client else (0, 0),
