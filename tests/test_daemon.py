@@ -60,7 +60,7 @@ def test_counters_of_balancer_and_backends_agree_to_the_packet(running: Stand) -
 
     def agree() -> bool:
         taken, sent = (now - was for now, was in zip(taken_and_sent(), before, strict=True))
-        return taken == sent > 2000
+        return taken == sent > 1000
 
     wait_for(agree, "equal counters", 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -31,7 +32,9 @@ def attached(stand: Stand) -> dict[int, int]:
 
 
 def pins(stand: Stand) -> set[str]:
-    return {str(path.relative_to(place(stand).pins)) for path in place(stand).pins.rglob("*")}
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # a folder went while we looked into it
+            return {str(path.relative_to(place(stand).pins)) for path in place(stand).pins.rglob("*")}
 
 
 def gone(stand: Stand, timeout_s: float) -> None:
