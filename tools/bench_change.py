@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -163,8 +164,7 @@ def main() -> None:
             finally:
                 loader.detach(place)
                 place.remove()
-                for file in state.directory(place.name).glob("*"):
-                    file.unlink()
+                shutil.rmtree(state.directory(place.name), ignore_errors=True)
 
 
 if __name__ == "__main__":
