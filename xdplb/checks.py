@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from xdplb import hashing
-from xdplb.desired import DesiredService, Health, Key
+from xdplb.desired import DesiredBackend, DesiredService, Health, Key, find_changed
 from xdplb.errors import KernelError
 from xdplb.health.check import Memory, ProbeEnded
 from xdplb.health.kinds import Through
@@ -21,6 +22,8 @@ from xdplb.health.watch import Watch, straight
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
 from xdplb.tunnel import Tunnel, detach
+
+log = logging.getLogger("xdplb")
 
 CLIENTS_BYTES = 1500  # as long as packets of clients are: Ethernet's
 MOST_AT_ONCE = 32  # probes that one question of an operator sends at a time
@@ -34,10 +37,12 @@ class Checks:
         self.tunnel = tunnel
         self.watch = Watch(changed, self._aim)
         self._ways: dict[int, BackendRow] = {}  # by what tells a tunnel apart: see `_identity`
+        self._users: dict[Key, int] = {}  # whose way is which
+        self._services: Sequence[DesiredService] = ()  # as they were when these were noted
         self._tunnelled = False
         self._vips: set[Address] = set()  # that probes go to
+        self._full = ""  # why not all ways could be written
         self._closed = ""  # why there is no tunnel although checks would use it
-        self._placed: dict[int, DesiredService] = {}  # whose rows are in there, by the object's id
 
     @property
     def health(self) -> dict[Key, Health]:
@@ -82,28 +87,52 @@ class Checks:
     @property
     def warnings(self) -> list[str]:
         """What is in the way of checks."""
-        return [self._closed] if self._closed else self.tunnel.warnings
+        return [self._closed] if self._closed else [*self.tunnel.warnings, *([self._full] if self._full else [])]
 
     def put_ways(self, services: Sequence[DesiredService], configured: Mapping[str, Service]) -> None:
         """Lead the tunnel to where the balancer would send packets of clients now."""
         if not self._tunnelled:
             return
-        changed = {}
-        for service in services:
+        before, self._services = self._services, services
+        changed = False
+        for service, was, has in find_changed(before, services):
             settings = configured[service.name]
-            if id(service) in self._placed or not any(c.through is not Through.DIRECT for c in settings.checks):
-                continue
-            for backend in service.backends:
-                identity = _identity(backend.backend.address, way_of(settings))
-                if backend.row is None:
-                    continue
-                row = replace(backend.row, identity=identity, up=True)
-                if self._ways.get(identity) != row:
-                    changed[identity] = self._ways[identity] = row
-        self._placed = {id(service): service for service in services}
+            if has is None and was is not None:
+                changed |= self._forget_way((service.name, was.backend.name))
+            elif has is not None and any(check.through is not Through.DIRECT for check in settings.checks):
+                changed |= self._put_way((service.name, has.backend.name), has, way_of(settings))
         if changed:
+            self._write_ways()
+
+    def _put_way(self, key: Key, backend: DesiredBackend, way: Way) -> bool:
+        """Note a backend's way; tell whether it is another one. One that cannot be reached now keeps its old one."""
+        if backend.row is None:
+            return False
+        identity = _identity(backend.backend.address, way)
+        moved = self._users.get(key) not in (None, identity) and self._forget_way(key)
+        self._users[key] = identity
+        row = replace(backend.row, identity=identity, up=True)
+        if self._ways.get(identity) == row:
+            return bool(moved)
+        self._ways[identity] = row
+        return True
+
+    def _forget_way(self, key: Key) -> bool:
+        identity = self._users.pop(key, None)
+        if identity is None or identity in self._users.values():
+            return False
+        del self._ways[identity]
+        return True
+
+    def _write_ways(self) -> None:
+        try:
             self.tunnel.put(self._ways)
-            self.watch.aim_anew()
+            self._full = ""
+        except KernelError as error:
+            if not self._full:
+                log.error("checks: %s", error)
+            self._full = str(error)
+        self.watch.aim_anew()
 
     def _aim(self, subject: Subject) -> Target | str:
         if subject.vip is None or subject.way is None:
