@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -138,7 +139,7 @@ def test_without_verify_an_expired_one_is_a_warning(authority: Authority) -> Non
     assert ended.passed
     assert ended.warning.startswith("certificate of good.example ended on ")
     ended = told(authority.server("good.example", 9), CHECK)
-    assert ended.warning.endswith("in 9 days")
+    assert re.search("in [89] days$", ended.warning)  # a certificate's times are whole seconds
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,6 @@ def test_a_cancelled_probe_leaves_nothing_open() -> None:
                 await asyncio.sleep(0)
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
-            assert open_files() == before
+            assert open_files() <= before  # what others left open may be gone
 
     asyncio.run(asyncio.wait_for(run(), 5))
