@@ -28,7 +28,7 @@ LOOK_S = 0.003  # how often is looked when many are under way
 SPARE = 512  # sockets of one kind that are kept for the next tries
 MANY, FEW = 48, 16  # from here on so, until there are so few again
 
-_ESTABLISHED = 1  # include/net/tcp_states.h
+_ESTABLISHED, _SYN_SENT = 1, 2  # include/net/tcp_states.h
 _RTT = slice(68, 72)  # `tcpi_rtt` of struct tcp_info, in us (include/uapi/linux/tcp.h)
 
 _Whose = TypeVar("_Whose")
@@ -56,6 +56,7 @@ class Connector(Generic[_Whose]):
         self._tries: dict[int, _Try[_Whose]] = {}  # by descriptor
         self._deadlines: list[tuple[float, int, _Try[_Whose]]] = []
         self._spare: dict[_Like, list[socket.socket]] = {}
+        self._unseen: list[_Try[_Whose]] = []  # begun while nobody watches, and not looked at yet
         self._number = 0
         self._watched = True
         self._alarm: asyncio.TimerHandle | None = None
@@ -67,20 +68,19 @@ class Connector(Generic[_Whose]):
     def start(self, target: Target, timeout_s: float, whose: _Whose) -> int:
         """Begin a try; returns its number. Raises OSError when this host has no socket for it."""
         spare = self._spare.get(_like(target))
-        if spare:
-            opened = spare.pop()
-            if target.mark:
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
-        else:
-            opened = make_socket(target, socket.SOCK_STREAM)
+        opened = spare.pop() if spare else make_socket(target, socket.SOCK_STREAM)
+        if spare is not None and target.mark:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         code = opened.connect_ex((target.host, target.port))
         now, number = self._loop.time(), opened.fileno()
         made = self._tries[number] = _Try(opened, target, now, timeout_s, whose)
-        if code in (0, errno.EINPROGRESS):
+        if code not in (0, errno.EINPROGRESS):
+            self._loop.call_soon(self._refuse, number, made, code)
+        elif self._watched:
             self._arm(number)
         else:
-            self._loop.call_soon(self._refuse, number, made, code)
+            self._unseen.append(made)
         self._number += 1
         heapq.heappush(self._deadlines, (now + timeout_s, self._number, made))
         if self._watched or self._alarm is None:
@@ -103,6 +103,7 @@ class Connector(Generic[_Whose]):
             spare.close()
         self._tries.clear()
         self._spare.clear()
+        self._unseen.clear()
         self._deadlines.clear()
         if self._alarm:
             self._alarm.cancel()
@@ -132,10 +133,14 @@ class Connector(Generic[_Whose]):
         self._look()
 
     def _look(self) -> None:
+        unseen, self._unseen = self._unseen, []
+        for begun in unseen:
+            if not begun.over:
+                self._see(begun)
         for number, _ in self._epoll.poll(0):
             made = self._tries.pop(number, None)
             if made is not None:
-                self._end(made)
+                self._end(made, made.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.stop))
         now = self._loop.time()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].over):
             made = heapq.heappop(self._deadlines)[2]
@@ -149,9 +154,19 @@ class Connector(Generic[_Whose]):
             del self._tries[number]
             self._finish(made, code)
 
-    def _end(self, made: _Try[_Whose]) -> None:
-        made.over = True
+    def _see(self, made: _Try[_Whose]) -> None:
+        """Look for the first time at a try that began while many were under way: most are through by then."""
+        number = made.socket.fileno()
         told = made.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.stop)
+        if told[0] == _SYN_SENT:
+            self._arm(number)
+        else:
+            del self._tries[number]
+            self._end(made, told)
+
+    def _end(self, made: _Try[_Whose], told: bytes) -> None:
+        """End a try of which the kernel says this (struct tcp_info)."""
+        made.over = True
         if told[0] == _ESTABLISHED:  # the kernel also says how long it took, whenever we look
             self._put_by(made)
             took_ms = int.from_bytes(told[_RTT], "little") / 1e3

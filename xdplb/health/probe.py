@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,9 @@ MODULES = {
     Kind.EXEC: "execute",
     Kind.AGENT: "agent",
 }
+
+
+log = logging.getLogger("xdplb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ Asker: TypeAlias = Callable[[Check, Target, Steps], Awaitable[ProbeEnded]]
 
 
 async def probe(check: Check, target: Target, steps: Steps | None = None) -> ProbeEnded:
-    """Ask once. Whatever the other side does ends as a result.
+    """Ask once. Whatever the other side does ends as a result, also what we did not think of.
 
     Raises OSError of OWN_TROUBLE when this host could not ask: that says nothing of the backend.
     """
@@ -112,6 +116,9 @@ async def probe(check: Check, target: Target, steps: Steps | None = None) -> Pro
         if error.errno in OWN_TROUBLE:
             raise
         ended = ProbeEnded(False, f"{where}: {phrase(error)}")
+    except Exception as error:  # whatever a stranger's server made a library stumble over: its check must go on
+        log.exception("%s", where)
+        ended = ProbeEnded(False, f"{where}: its answer cannot be understood ({type(error).__name__}: {error})")
     steps.note(ended.cause)
     return ended
 

@@ -180,10 +180,15 @@ class Watch:
     # --- when -----------------------------------------------------------------------------------------------
 
     def _schedule(self, runner: _Runner, after_s: float) -> None:
-        runner.due = asyncio.get_running_loop().time() + after_s
+        self._schedule_at(runner, time.monotonic() + after_s)
+
+    def _schedule_at(self, runner: _Runner, due: float) -> None:
+        """Have a probe come at a time of the loop's clock, which is the monotonic one."""
+        runner.due = due
         self._number += 1
-        heapq.heappush(self._heap, (runner.due, self._number, runner))
-        self._set_alarm()
+        heapq.heappush(self._heap, (due, self._number, runner))
+        if self._alarm is None or due < self._alarm.when():
+            self._set_alarm()
 
     def _set_alarm(self) -> None:
         """Tick when the next probe is due, and not more often than need be."""
@@ -269,9 +274,9 @@ class Watch:
         """Do what the machine wants; after a probe has `ended`, the next one counts from its begin."""
         for effect in effects:
             if isinstance(effect, Probe):
-                spread = random.uniform(1 - JITTER, 1 + JITTER)
-                took_s = asyncio.get_running_loop().time() - runner.began if ended else 0.0
-                self._schedule(runner, max(0.0, effect.after_s * spread - took_s))
+                after_s = effect.after_s * (1 + JITTER * (2 * random.random() - 1))
+                now = time.monotonic()
+                self._schedule_at(runner, max(now, runner.began + after_s) if ended else now + after_s)
             elif isinstance(effect, Report):
                 self._remember(runner)
                 self._renew(runner)
