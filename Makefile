@@ -7,6 +7,7 @@ help:
 	@echo 'make check   format, lint, types, tests that need no root: seconds'
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another'
+	@echo 'make bench-checks  ten thousand checks, and from a result to the tables (root): two minutes'
 	@echo 'make fuzz    ten million packets through the program and its model (root): minutes'
 	@echo 'make consistency  500 held flows and 200 new ones a second through every change (root): minutes'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
@@ -53,6 +54,11 @@ bench-compare:
 	@[ -n "$(REV)" ] || { echo 'say which revision: make bench-compare REV=HEAD~1' >&2; exit 2; }
 	@$(PY) -m tools.bench.compare "$(REV)"
 
+bench-checks:
+	@tools/setup
+	@$(PY) -m tools.bench_checks
+	@$(PY) -m tools.bench_change
+
 fuzz:
 	@tools/setup
 	@$(PY) -m tools.fuzz --packets 10000000 --configs 240
@@ -63,4 +69,4 @@ consistency:
 
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench bench-compare fuzz consistency
+.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks fuzz consistency
