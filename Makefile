@@ -28,7 +28,7 @@ check:
 	.venv/bin/ruff format -q --check .
 	.venv/bin/clang-format --dry-run --Werror $(C_FILES)
 	.venv/bin/mypy --no-error-summary
-	$(PY) -m pytest -q -m 'not root and not slow' tests
+	$(PY) -m pytest -q -n 2 -m 'not root and not slow' tests
 
 format:
 	@tools/setup

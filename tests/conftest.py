@@ -14,7 +14,8 @@ from tests.rig.xdp import SPEC, Xdp
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
-ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "plain", "lab", "stand", "running"}
+ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "second_lab", "play", "plain"}
+ROOT_FIXTURES |= {"lab", "stand", "running"}
 pytest_plugins = ["tests.rig.net", "tests.rig.second", "tests.rig.servers"]
 
 

@@ -43,6 +43,7 @@ def test_a_timeout_says_what_was_waited_for() -> None:
         assert ask_for_ever(Check(timeout_s=0.1), port).waiting_for == "an answer"
 
 
+@pytest.mark.root
 def test_bytes_that_do_not_arrive_are_what_is_missing() -> None:
     with serve(silent, longest=1000) as port:
         check = Check(timeout_s=0.1, full_size=True)
@@ -58,6 +59,7 @@ def test_bytes_that_do_not_arrive_are_what_is_missing() -> None:
     assert short == "an acknowledgement of the 200 bytes sent"
 
 
+@pytest.mark.root
 def test_with_tls_too_bytes_that_do_not_arrive_are_what_is_missing(authority: Authority) -> None:
     with serve(silent, authority.context(), longest=1000) as port:
         check = Check(kind=Kind.HTTPS, timeout_s=0.5, full_size=True)

@@ -167,6 +167,7 @@ def test_with_full_size_the_request_fills_a_packet(nginx: Nginx, packet_bytes: i
     assert sent in (packet_bytes - 40, packet_bytes - 52)  # with time stamps, TCP's header is 12 bytes longer
 
 
+@pytest.mark.root
 def test_a_hole_that_swallows_full_packets_is_told() -> None:
     check = Check(kind=Kind.HTTP, ask=Http(), full_size=True, timeout_s=0.2)
     with serve(says(OK), longest=1400) as port:

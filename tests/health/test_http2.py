@@ -172,6 +172,7 @@ def test_with_full_size_the_request_fills_a_packet(nginx: Nginx, packet_bytes: i
     assert next(step.sent for step in steps.steps if step.sent) >= packet_bytes - 40
 
 
+@pytest.mark.root
 def test_a_hole_that_swallows_full_packets_is_told() -> None:
     check = Check(kind=Kind.HTTP, ask=HTTP2, full_size=True, timeout_s=0.2)
     with serve(silent, longest=1400) as port:

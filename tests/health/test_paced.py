@@ -63,7 +63,7 @@ def test_nothing_is_read_in_the_pause_or_after_the_end(ends: tuple[socket.socket
 
 
 @pytest.mark.alone
-def test_a_flood_costs_less_than_three_percent_of_a_core(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_of_a_flood_only_so_much_is_read(ends: tuple[socket.socket, socket.socket]) -> None:
     there, here = ends
     over, sent = threading.Event(), [0]
 
@@ -73,22 +73,18 @@ def test_a_flood_costs_less_than_three_percent_of_a_core(ends: tuple[socket.sock
                 there.send(bytes(64))
                 sent[0] += 1
 
-    async def read() -> float:
+    async def read() -> None:
         taken = [0]
         paced = Paced(here, lambda *_: taken.__setitem__(0, taken[0] + 1))
-        began, cpu = time.monotonic(), time.thread_time()
         await asyncio.sleep(1.0)
-        share = (time.thread_time() - cpu) / (time.monotonic() - began)
         paced.close()
         assert 0 < taken[0] <= 1.1 * AT_ONCE / PAUSE_S
-        return share
 
     thread = threading.Thread(target=flood)
     thread.start()
     try:
-        share = asyncio.run(read())
+        asyncio.run(read())
     finally:
         over.set()
         thread.join()
     assert sent[0] > 10_000
-    assert share < 0.03

@@ -199,6 +199,7 @@ def test_what_is_remembered_goes_on_in_another_life(server: socket.socket) -> No
     asyncio.run(scene())
 
 
+@pytest.mark.root
 def test_at_the_end_nothing_is_left_of_probes_under_way(tmp_path: Path) -> None:
     async def scene() -> None:
         watch = Watch(lambda: None)
