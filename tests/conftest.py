@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if lab in item.path.parents or ROOT_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.root)
+        if "nginx" in getattr(item, "fixturenames", ()):  # `make check` does not fetch it
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
