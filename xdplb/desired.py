@@ -60,7 +60,8 @@ class Hop:
 class Health:
     """What the checks found. `up` None: nothing yet. `cause` is one phrase for people, `warning` what to mend.
 
-    `percent` and `drain` are an agent's on the backend: so much of its weight, no new flows.
+    `percent` and `drain` are an agent's on the backend: so much of its weight, no new flows. `held`: why it gets no new
+    flows although its checks pass, when that is not what its agent wants.
     """
 
     up: bool | None
@@ -68,6 +69,7 @@ class Health:
     warning: str = ""
     percent: int | None = None
     drain: bool = False
+    held: str = ""
 
 
 Key = tuple[str, str]  # service name, backend name
@@ -534,7 +536,7 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
     part = min(seen.percent, 100) / 100 if seen.percent is not None else 1.0
     state = _state(backend, drain, seen)
     if state is not State.DOWN and seen.drain:
-        drain = drain or _AGENTS_DRAIN
+        drain = drain or (Drain(seen.held) if seen.held else _AGENTS_DRAIN)
     reason = _reason(state, drain, _cause(seen, part))
     usable = bool(backend.weight and part) and drain is None and not seen.drain
     # An agent's part is taken of the slots and not of the weight: so no others' slots move, whatever it says.

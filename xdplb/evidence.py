@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -41,7 +42,7 @@ class Evidence:
         """
         self._suspects, self._suspected, self._changed = Suspects(config), suspected, changed
         self._outliers = Outliers()
-        self.ejected: dict[Key, Health] = {}  # down, and why
+        self.ejected: dict[Key, str] = {}  # and why
         self._services: tuple[DesiredService, ...] = ()
         self._found: Mapping[Key, Health] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -87,11 +88,12 @@ class Evidence:
         self._carry_out(self._outliers.take(accounts, time.monotonic()))
 
     def judge(self, found: Mapping[Key, Health]) -> Mapping[Key, Health]:
-        """Return what checks found, but those that are ejected as down."""
+        """Return what checks found, but those that are ejected without new flows: their old ones may do well."""
         self._found = found
         if not self.ejected:
             return found
-        return {**found, **{key: health for key, health in self.ejected.items() if key in found}}
+        there = [(key, why, found[key]) for key, why in self.ejected.items() if key in found]
+        return {**found, **{key: replace(health, drain=True, held=why) for key, why, health in there if health.up}}
 
     def _follow_outliers(self) -> None:
         passive = [service for service in self._services if self._suspects.knows(service.name)]
@@ -104,7 +106,7 @@ class Evidence:
         before = dict(self.ejected)
         for effect in effects:
             if isinstance(effect, Eject):
-                self.ejected[effect.key] = Health(False, effect.cause)
+                self.ejected[effect.key] = effect.cause
             elif isinstance(effect, Return):
                 self.ejected.pop(effect.key, None)
             else:
