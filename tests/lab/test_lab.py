@@ -28,7 +28,7 @@ from tools.lab.process import Process
 from xdplb.errors import RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 NAP = ["sleep", "60"]
 
 
