@@ -32,7 +32,7 @@ def test_a_change_of_state_is_an_event_with_its_cause() -> None:
 def test_who_follows_gets_what_is_new_and_the_last_ones_are_kept() -> None:
     async def scene() -> None:
         events = Events()
-        waiting = asyncio.create_task(events.wait())
+        waiting = asyncio.create_task(events.news.wait())
         await asyncio.sleep(0)
         for _ in range(KEPT):
             events.follow((), state(True))

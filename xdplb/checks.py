@@ -17,7 +17,7 @@ from xdplb.errors import KernelError
 from xdplb.health.check import Memory, ProbeEnded
 from xdplb.health.kinds import Through
 from xdplb.health.probe import Steps, Target, probe
-from xdplb.health.subjects import Subject, Way, wants, way_of
+from xdplb.health.subjects import Subject, Way, places, wants, way_of
 from xdplb.health.watch import Watch, straight
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
@@ -40,6 +40,7 @@ class Checks:
         self._users: dict[Key, int] = {}  # whose way is which
         self._services: Sequence[DesiredService] = ()  # as they were when these were noted
         self._tunnelled = False
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._vips: set[Address] = set()  # that probes go to
         self._full = ""  # why not all ways could be written
         self._closed = ""  # why there is no tunnel although checks would use it
@@ -62,10 +63,11 @@ class Checks:
         """Have the tunnel there if any check goes through it. Raises KernelError, if one must."""
         through = {check.through for service in services for check in service.checks} - {Through.DIRECT}
         self._vips = {
-            vip.address
+            place.address
             for service in services
-            if any(check.through is not Through.DIRECT for check in service.checks)
-            for vip in service.vips
+            for check in service.checks
+            if check.through is not Through.DIRECT
+            for place in places(check, service)
         }
         if not through:
             await detach(self.tunnel.place)  # what an earlier configuration wanted
@@ -80,9 +82,17 @@ class Checks:
 
     async def look(self) -> None:
         """See whether probes leave by other ways now, after routes or addresses have changed."""
-        if self._tunnelled:
+        if not self._tunnelled:
+            return
+        try:
             await self.tunnel.follow(self._vips)
-            self.watch.aim_anew()
+        except (KernelError, OSError) as error:
+            log.error("checks: %s", error)
+        self.watch.aim_anew()
+
+    async def intact(self) -> bool:
+        """Whether nobody has taken the tunnel's program off an interface."""
+        return not self._tunnelled or await self.tunnel.intact()
 
     @property
     def warnings(self) -> list[str]:
@@ -150,14 +160,12 @@ class Checks:
 
     async def run(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
         """Run each check of these backends once, and return what happened, with its steps."""
-        turns = asyncio.Semaphore(MOST_AT_ONCE)
         asked = [(key, subject) for key in keys for subject in self.watch.subjects_of(key)]
-        return list(await asyncio.gather(*(self._run(key, subject, turns) for key, subject in asked)))
+        return list(await asyncio.gather(*(self._run(key, subject) for key, subject in asked)))
 
-    async def _run(self, key: Key, subject: Subject, turns: asyncio.Semaphore) -> dict[str, Any]:
-        target = self._aim(subject)
-        async with turns:
-            steps = Steps()
+    async def _run(self, key: Key, subject: Subject) -> dict[str, Any]:
+        async with self._turns:
+            target, steps = self._aim(subject), Steps()  # not before its turn: the mark may be another's by then
             try:
                 if isinstance(target, str):
                     raise OSError(0, target)

@@ -46,7 +46,7 @@ from xdplb.status import SlotCounts, count_slots, forwarded_document, services_d
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.trial import Trial, take_lock
-from xdplb.tunnel import Settings, Tunnel
+from xdplb.tunnel import Settings, Tunnel, detach
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
@@ -54,6 +54,7 @@ log = logging.getLogger("xdplb")
 SWITCH_S = 0.0005  # so long may a thread (a large ring, the state) keep checks from the processor; Python's own: 5 ms
 FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes before it forwards with what it knows
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
+INTACT_S = 10.0  # how often to see whether the tunnel's programs are still attached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
@@ -97,6 +98,8 @@ class Daemon:
         self._placed_of: Overrides | None = None  # whose backends `kept.places` is about
         self._unsaved = ""  # why the state could not be written, if it could not
         self._slots: SlotCounts | None = None
+        self._following = False  # checks have begun with what was kept
+        self._looked_at_ways = 0.0
         self._news = 0  # of the network's, that checks know
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
@@ -108,7 +111,7 @@ class Daemon:
         self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
         self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
         self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
-        self.events = Events()
+        self.events = Events(int(time.time() * 1000))
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
@@ -140,6 +143,9 @@ class Daemon:
             await self._start(replace_other)
         except BaseException:
             if not self.forwarding.trial:  # otherwise its guardian does it, and more
+                if not linked(self.place):
+                    with contextlib.suppress(KernelError, OSError):
+                        await detach(self.place)
                 loader.forget_unused(self.place)
             raise
 
@@ -235,6 +241,7 @@ class Daemon:
         there = {(s.name, b.name): str(b.address) for s, b in keys_of(self.config.services, self.kept.overrides)}
         known = {key: h for key, h in self.kept.health.items() if self.kept.places.get(key) == there.get(key)}
         self.checks.follow(keys_of(self.config.services, self.kept.overrides), known, self.kept.checks)
+        self._following = True
         await self.checks.watch.wait_first(FIRST_LOOK_S)
 
     def _warnings(self) -> list[str]:
@@ -269,16 +276,25 @@ class Daemon:
                 if self._proving and self._proving.done():
                     self._proving.result()
                 self.upkeep.look()
+            await self._look_at_ways()
             if not self._wake.is_set():
-                if self.network.news != self._news:
-                    self._news = self.network.news
-                    await self.checks.look()
                 if self._gone:  # now that there is time: whose way need not be known any more?
                     self._gone = False
                     wanted = {b.address for _, b in keys_of(self.config.services, self.kept.overrides)}
                     await self.network.find(wanted)
             else:
                 await self.reconcile()
+
+    async def _look_at_ways(self) -> None:
+        """See whether probes leave by other ways: when the network has changed, and whether the program is there."""
+        now = time.monotonic()
+        news = self.network.news != self._news
+        if not news and now - self._looked_at_ways < INTACT_S:
+            return
+        self._looked_at_ways = now
+        if news or not await self.checks.intact():
+            self._news = self.network.news
+            await self.checks.look()
 
     async def close(self) -> str:
         """Stop looking; return what becomes of what is attached."""
@@ -378,6 +394,8 @@ class Daemon:
 
     def _state(self) -> state.Kept:
         """Return what has to be kept now."""
+        if not self._following:  # what was kept is still all that is known
+            return self.kept
         if self._placed_of is not self.kept.overrides:
             self._placed_of = self.kept.overrides
             backends = keys_of(self.config.services, self.kept.overrides)
@@ -444,7 +462,7 @@ class Daemon:
 
     async def plan(self, config: Config, overrides: Overrides) -> dict[str, Any]:
         """Return what another configuration or other changes would do; nothing is changed. Raises KernelError."""
-        now, before = Known(self.checks.health, self.network.hops), (self.config, self.kept.overrides)
+        now, before = Known(self.health, self.network.hops), (self.config, self.kept.overrides)
         known = suppose(before, (config, overrides), now)
         shares = self.schedule.ramps.shares(boot_time())
         after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)

@@ -535,10 +535,10 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
     )
     part = min(seen.percent, 100) / 100 if seen.percent is not None else 1.0
     state = _state(backend, drain, seen)
+    usable = bool(backend.weight and part) and drain is None and (not seen.drain or bool(seen.held))
     if state is not State.DOWN and seen.drain:
         drain = drain or (Drain(seen.held) if seen.held else _AGENTS_DRAIN)
     reason = _reason(state, drain, _cause(seen, part))
-    usable = bool(backend.weight and part) and drain is None and not seen.drain
     # An agent's part is taken of the slots and not of the weight: so no others' slots move, whatever it says.
     return DesiredBackend(backend, number, state, reason, row, share * part, state is State.UP, usable=usable)
 

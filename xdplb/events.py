@@ -39,10 +39,11 @@ class Event:
 class Events:
     """The stream of one daemon."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        """`first`: where numbers begin. With the time in ms, those of two lives of a daemon are told apart."""
         self._kept: deque[Event] = deque(maxlen=KEPT)
-        self._last = 0
-        self._news = asyncio.Event()
+        self._last = first
+        self.news = asyncio.Event()  # set once there is something new; then another one takes its place
 
     def follow(self, before: Sequence[DesiredService], after: Sequence[DesiredService]) -> list[Event]:
         """Take up what became of the backends; return what is new in it."""
@@ -54,8 +55,8 @@ class Events:
             elif was is None or (was.state, was.serves) != (has.state, has.serves):
                 found.append(self._add(*key, str(was.state) if was else None, str(has.state), has.reason))
         if found:
-            self._news.set()
-            self._news = asyncio.Event()
+            self.news.set()
+            self.news = asyncio.Event()
         return found
 
     def _add(self, service: str, backend: str, was: str | None, state: str | None, cause: str) -> Event:
@@ -69,7 +70,3 @@ class Events:
         if number > self._last:
             number = 0
         return [event for event in self._kept if event.number > number]
-
-    async def wait(self) -> None:
-        """Return when there is something new."""
-        await self._news.wait()

@@ -124,6 +124,7 @@ class Evidence:
             self._alarm = loop.call_later(max(0.0, at - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
+        self._follow_outliers()
         self._carry_out(self._outliers.tick(time.monotonic()))
 
     # --- what comes by the network --------------------------------------------------------------------------

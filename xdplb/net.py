@@ -368,7 +368,7 @@ class Network:
                 await self._manage_neighbours()
                 self._took_s = time.monotonic() - began
         self._publish()
-        if self._seen() != before:
+        if routes or self._seen() != before:  # what probes leave by may be another way, too
             self._changed()
 
     async def _read_neighbours(self) -> None:

@@ -74,9 +74,16 @@ class Tunnel:
         for index in there.keys() - ports.keys():
             await _remove(self.place, index, there[index])
         self._on &= ports.keys()
+        bare = ports.keys() - self._on  # there, a probe would leave as it is
+        self.trapped |= {route.vip for route in routes if any(port.index in bare for port in route.leaves)}
         self._lead_by(next((port.base for port in ports.values() if port.base), 0))
 
+    async def intact(self) -> bool:
+        """Whether our program is still wherever it was put."""
+        return self._on <= (await find_filters(self._filter.name)).keys()
+
     async def _attach(self, index: int) -> None:
+        self._on.discard(index)
         fd = syscall.get(self.probes.pinned.program)
         try:
             if await put_filter(index, fd, self._filter):

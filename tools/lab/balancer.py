@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tools.lab.net import Lab
-from xdplb import state
+from xdplb import state, tunnel
 from xdplb.admin.client import Client
 from xdplb.cli.main import Target
 from xdplb.dataplane import loader
@@ -49,6 +50,9 @@ class Balancer:
 
     def forget_balancer(self) -> None:
         """Remove pins, socket and state of the balancer."""
+        if loader.Place(self.name).pins.is_dir():
+            with self.lab.inside(self.host):
+                asyncio.run(tunnel.detach(loader.Place(self.name)))
         remove(loader.Place(self.name))
         shutil.rmtree(state.directory(self.name), ignore_errors=True)
 

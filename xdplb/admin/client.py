@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from xdplb.errors import ConfigError, DaemonError
 
 TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 600.0  # a probe may take 100 s, and others wait for their turn
 
 
 class _Connection(http.client.HTTPConnection):
@@ -81,7 +82,8 @@ class Client:
 
     def check(self, backend: str, service: str | None) -> list[dict[str, Any]]:
         """Run each check of a backend once; return what happened. Raises ConfigError, DaemonError."""
-        found: list[dict[str, Any]] = self._ask("POST", f"{_backend(backend)}/check{_query(service=service)}")["checks"]
+        path = f"{_backend(backend)}/check{_query(service=service)}"
+        found: list[dict[str, Any]] = self._ask("POST", path, timeout_s=CHECK_TIMEOUT_S)["checks"]
         return found
 
     def events(self, follow: bool = False) -> Iterator[dict[str, Any]]:
@@ -112,8 +114,8 @@ class Client:
         """Return what the guard's lists say of an address. Raises ConfigError, DaemonError."""
         return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
 
-    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        with contextlib.closing(_Connection(self.path)) as connection, _told(self.path):
+    def _ask(self, method: str, path: str, body: Any = None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+        with contextlib.closing(_Connection(self.path, timeout_s)) as connection, _told(self.path):
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())

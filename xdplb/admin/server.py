@@ -5,6 +5,7 @@ Errors are `{"error": text}`: 400 for what the caller got wrong, 500 for what we
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -29,6 +30,7 @@ from xdplb.values import parse_address
 
 Order = Callable[[Config, Overrides], list[Key]]  # changes the overrides; returns which backends it is about
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+KEEP_ALIVE_S = 15.0
 NOTHING: Mapping[Key, Any] = MappingProxyType({})
 _DAEMON = web.AppKey("daemon", Daemon)
 
@@ -114,12 +116,16 @@ async def _events(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await answer.prepare(request)
     while True:
+        news = events.news  # before looking: what comes while we write counts, too
         for event in events.after(number):
             number = event.number
             await answer.write(f"id: {number}\ndata: {json.dumps(event.document())}\n\n".encode())
         if not follow:
             return answer
-        await events.wait()
+        try:
+            await asyncio.wait_for(news.wait(), KEEP_ALIVE_S)
+        except TimeoutError:
+            await answer.write(b":\n\n")  # a comment, by which those who have gone are found out
 
 
 async def _add(request: web.Request) -> web.Response:

@@ -28,6 +28,7 @@ LOOK_S = 0.003  # how often is looked when many are under way
 SPARE = 512  # sockets of one kind that are kept for the next tries
 MANY, FEW = 48, 16  # from here on so, until there are so few again
 
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES}
 _ESTABLISHED, _SYN_SENT = 1, 2  # include/net/tcp_states.h
 _RTT = slice(68, 72)  # `tcpi_rtt` of struct tcp_info, in us (include/uapi/linux/tcp.h)
 
@@ -152,7 +153,8 @@ class Connector(Generic[_Whose]):
     def _refuse(self, number: int, made: _Try[_Whose], code: int) -> None:
         if self._tries.get(number) is made:
             del self._tries[number]
-            self._finish(made, code)
+            own = code in _NO_WAY  # said at once, so by this host's own routes
+            self._finish(made, errno.EADDRNOTAVAIL if own and made.target.mark else code)
 
     def _see(self, made: _Try[_Whose]) -> None:
         """Look for the first time at a try that began while many were under way: most are through by then."""

@@ -79,7 +79,11 @@ def _subjects(check: Check, service: Service, backend: Backend) -> tuple[Subject
         named = (service.name, backend.name) if check.kind is Kind.EXEC else None
         return (Subject(check, backend.address, named=named),)
     way = way_of(service)
+    return tuple(Subject(check, backend.address, place, way) for place in places(check, service))
+
+
+def places(check: Check, service: Service) -> tuple[Vip, ...]:
+    """Return where a check through the tunnel asks; in a network that is a VIP, the first address that hosts have."""
     vips = [check.vip] if check.vip else service.vips
-    # Of a network that is a VIP, the first address that hosts have.
-    places = dict.fromkeys((vip.address + bool(vip.prefix), check.port or vip.port) for vip in vips)
-    return tuple(Subject(check, backend.address, Vip(address, port), way) for address, port in places)
+    found = dict.fromkeys((vip.address + bool(vip.prefix), check.port or vip.port) for vip in vips)
+    return tuple(Vip(address, port) for address, port in found)

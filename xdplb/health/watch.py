@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from xdplb.desired import Health, Key
@@ -53,6 +54,8 @@ class _Runner:
     try_number: int = 0
     target: Target | None = None
     over: bool = False
+    aimed: bool = False  # `target` is of now; otherwise it is where the last probe went
+    lost: bool = False  # there was no way to it when its turn came
 
 
 class Watch:
@@ -101,6 +104,7 @@ class Watch:
                 self._join(key, what, (known or {}).get(key) or self.health.get(key), memories or {})
 
     def _leave(self, key: Key) -> None:
+        self._suspected.pop(key, None)
         for subject in (subject for group in self._wants.pop(key).groups for subject in group):
             runner = self._runners[subject]
             runner.users.discard(key)
@@ -121,7 +125,8 @@ class Watch:
                 self._carry_out(runner, runner.machine.handle(Start(memory, random.random()), boot_time()))
                 self._remember(runner)
             runner.users.add(key)
-        self._combine(key)
+        if self._combine(key) and self.health[key].up is not None:
+            self._changed()
 
     def _end(self, runner: _Runner) -> None:
         runner.over = True
@@ -138,10 +143,16 @@ class Watch:
         """Return when every backend has a result, or after the timeout; tell whether there was one to wait for."""
         loop = asyncio.get_running_loop()
         until, waited = loop.time() + timeout_s, False
-        while any(self.health[key].up is None for key in self._wants) and loop.time() < until:
+        while any(self._to_come(key) for key in self._wants) and loop.time() < until:
             waited = True
             await asyncio.sleep(0.002)
         return waited
+
+    def _to_come(self, key: Key) -> bool:
+        """Whether a first result of a backend is to be expected."""
+        if self.health[key].up is not None:
+            return False
+        return not any(self._runners[s].lost for group in self._wants[key].groups for s in group)
 
     def remember_all(self) -> None:
         """Bring `memories` up to date with what did not change what is believed, such as a single failure."""
@@ -162,7 +173,10 @@ class Watch:
     def aim_anew(self) -> None:
         """Ask again where probes go."""
         for runner in self._runners.values():
-            runner.target = None
+            runner.aimed = False
+            if runner.lost:
+                runner.lost = False
+                self._schedule(runner, 0)
 
     # --- evidence -------------------------------------------------------------------------------------------
 
@@ -172,10 +186,13 @@ class Watch:
         if wanted is None or now - self._suspected.get(key, -SUSPECT_S) < SUSPECT_S:
             return False
         self._suspected[key] = now
+        taken = False
         for subject in (subject for group in wanted.groups for subject in group):
             runner = self._runners[subject]
-            self._carry_out(runner, runner.machine.handle(Evidence(cause, runner.under_way), now))
-        return True
+            effects = runner.machine.handle(Evidence(cause, runner.under_way), now)
+            self._carry_out(runner, effects)
+            taken |= bool(effects) or (runner.under_way and runner.machine.up is True)
+        return taken
 
     # --- when -----------------------------------------------------------------------------------------------
 
@@ -212,18 +229,29 @@ class Watch:
             if not runner.over and due == runner.due and not runner.under_way:
                 if self.count_late:
                     self.late_s.append(self._ticked - due)
-                self._begin(runner)
+                self._begin_safely(runner)
                 started += 1
         self._set_alarm()
 
     # --- one probe ------------------------------------------------------------------------------------------
 
+    def _begin_safely(self, runner: _Runner) -> None:
+        """Begin a probe; a bug costs this one, and not the check."""
+        try:
+            self._begin(runner)
+        except Exception:
+            log.exception("a probe could not begin")
+            self._schedule(runner, runner.subject.check.interval_s)
+
     def _begin(self, runner: _Runner) -> None:
-        check, target = runner.subject.check, runner.target or self._aim(runner.subject)
+        check = runner.subject.check
+        target = runner.target if runner.aimed and runner.target else self._aim(runner.subject)
         if isinstance(target, str):  # that is the network's to tell: no result, and no reason to change anything
+            runner.lost = True
             self._schedule(runner, check.interval_s / 2)
             return
-        runner.under_way, runner.target, runner.began = True, target, self._ticked
+        runner.target, runner.aimed, runner.lost = target, True, False
+        runner.under_way, runner.began = True, self._ticked
         self._under_way += 1
         if check.kind is Kind.TCP and check.ask is None:
             self._connect(runner, target)
@@ -231,7 +259,7 @@ class Watch:
             task = asyncio.get_running_loop().create_task(self._ask(runner, target))
             runner.task = task
             self._tasks.add(task)
-            task.add_done_callback(self._task_over)
+            task.add_done_callback(partial(self._task_over, runner))
 
     def _connect(self, runner: _Runner, target: Target) -> None:
         if self._connector is None:
@@ -248,11 +276,14 @@ class Watch:
             ended = error
         self._ended(runner, ended)
 
-    def _task_over(self, task: asyncio.Task[None]) -> None:
-        """A probe that ends by an error of its own is a bug: say so loudly."""
+    def _task_over(self, runner: _Runner, task: asyncio.Task[None]) -> None:
+        """A probe that ends by an error of its own is a bug: say so loudly, and go on with its check."""
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.critical("a check has ended", exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if error:
+            log.critical("a probe has ended by a bug", exc_info=error)
+        if runner.task is task and not runner.over:  # it has not said how it ended
+            self._ended(runner, ProbeEnded(False, f"{runner.subject.check.kind}: the probe broke off, see the log"))
 
     def _ended(self, runner: _Runner, ended: Ended) -> None:
         if runner.over:
@@ -265,9 +296,12 @@ class Watch:
             return
         runner.last, runner.at = ended, time.time()
         machine = runner.machine
-        said, warning = machine.said, machine.warning
+        said, warning, passes_since = machine.said, machine.warning, machine.passes_since
         self._carry_out(runner, machine.handle(ended, boot_time()), ended=True)
+        if machine.passes_since != passes_since:
+            self._remember(runner)
         if machine.said != said or machine.warning != warning:
+            self._remember(runner)
             self._renew(runner)
 
     def _carry_out(self, runner: _Runner, effects: list[Effect], ended: bool = False) -> None:
@@ -321,8 +355,8 @@ class Watch:
         subject, last = runner.subject, runner.last
         return {
             "kind": str(subject.check.kind),
-            "through": "tunnel" if runner.target and runner.target.mark else "direct",
-            "to": str(Target(subject.vip.address if subject.vip else subject.address, _port(subject))),
+            "through": "tunnel" if (runner.target.mark if runner.target else subject.way) else "direct",
+            "to": str(runner.target or Target(subject.vip.address if subject.vip else subject.address, _port(subject))),
             "up": runner.machine.up,
             "since": runner.machine.since if runner.machine.up is not None else None,
             "cause": runner.machine.cause,
