@@ -190,6 +190,7 @@ def test_what_is_remembered_goes_on_in_another_life(server: socket.socket) -> No
         reports: list[str] = []
         second = Watch(lambda: reports.append("changed"))
         second.follow({KEY: wanted(slow)}, None, memories)
+        reports.clear()
         assert second.health[KEY] == first.health[KEY]
         await asyncio.sleep(0.1)
         assert second.document(KEY)[0]["at"] is None  # its turn comes within the interval, not at once
@@ -226,3 +227,72 @@ def test_probes_are_counted_from_begin_to_begin_so_that_silence_is_found_as_soon
         return time.monotonic() - began
 
     assert 0.6 <= asyncio.run(scene()) < 0.85  # three timeouts; with a fast interval between them it were 1.0
+
+
+def test_whoever_joins_a_check_that_has_its_result_is_told_of_at_once(server: socket.socket) -> None:
+    async def scene() -> None:
+        told: list[bool | None] = []
+        watch = Watch(lambda: told.append(watch.health[OTHER].up if OTHER in watch.health else None))
+        slow = replace(check(server), interval_s=60.0)
+        watch.follow({KEY: wanted(slow)})
+        await watch.wait_first(2)
+        told.clear()
+        watch.follow({KEY: wanted(slow), OTHER: wanted(slow)})
+        assert told == [True]
+        await watch.close()
+
+    asyncio.run(scene())
+
+
+def test_what_an_agent_says_is_remembered_when_it_says_so(server: socket.socket) -> None:
+    async def scene() -> None:
+        watch = Watch(lambda: None)
+        agent = Check(server.getsockname()[1], kind=Kind.AGENT, interval_s=60.0, rise=1)
+        watch.follow({KEY: wanted(agent)})
+        loop = asyncio.get_running_loop()
+        server.setblocking(False)
+        accepted, _ = await loop.sock_accept(server)
+        await loop.sock_sendall(accepted, b"up drain\n")
+        await until(lambda: watch.health[KEY].drain)
+        (memory,) = watch.memories.values()
+        assert memory.said
+        assert memory.said.drain
+        accepted.close()
+        await watch.close()
+
+    asyncio.run(scene())
+
+
+def test_a_way_that_is_found_is_tried_at_once_and_nobody_waits_for_one_that_is_not(server: socket.socket) -> None:
+    async def scene() -> None:
+        ways: list[Target] = []
+        watch = Watch(lambda: None, lambda _: ways[0] if ways else "no way is known")
+        watch.follow({KEY: wanted(replace(check(server), interval_s=600.0))})
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await watch.wait_first(5)
+        assert time.monotonic() - began < 1
+        ways.append(Target(LOOPBACK, server.getsockname()[1]))
+        watch.aim_anew()
+        await until(lambda: watch.health[KEY].up is True)
+        await watch.close()
+
+    asyncio.run(scene())
+
+
+def test_a_bug_in_one_probe_does_not_end_its_check(server: socket.socket) -> None:
+    async def scene() -> None:
+        times: list[int] = []
+
+        def aim(_: Subject) -> Target:
+            times.append(1)
+            if len(times) == 1:
+                raise ValueError("a bug")
+            return Target(LOOPBACK, server.getsockname()[1])
+
+        watch = Watch(lambda: None, aim)
+        watch.follow({KEY: wanted(check(server))})
+        await until(lambda: watch.health[KEY].up is True)
+        await watch.close()
+
+    asyncio.run(scene())

@@ -7,6 +7,7 @@ client ── router ─┬─ lb   probes go through the tunnel to the VIP, as 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.admin.test_server import request
 from tests.rig.traffic import unique
 from tools.lab.net import VIP4, Lab, address
 from tools.lab.stand import Stand, read_report, wait_for
+from xdplb.dataplane import syscall
+from xdplb.errors import DaemonError
 
 RATE = 2000  # requests a second
 INTERVAL_S, TIMEOUT_S, FALL = 0.2, 0.2, 2
@@ -128,6 +131,31 @@ def test_a_killed_daemon_comes_back_with_what_it_knew(start: Any, tmp_path: Path
         assert [c["since"] for c in after[name]["checks"]] == [c["since"] for c in before[name]["checks"]]
         assert [c["at"] for c in after[name]["checks"]] == [None]  # no burst: each one's turn comes within its interval
     assert stand.client.status()["start"]["writes"] == 0
+
+
+def test_a_start_that_fails_forgets_nothing(start: Any, tmp_path: Path) -> None:
+    stand = start(config("interval_s = 600"))
+    stand.stop_daemon()
+    before = json.loads(state_of(stand).read_text())["checks"]
+    assert len(before) == 4
+    stand.run("detach")
+    with stand.lab.inside("lb"):  # somebody else's program: the start is refused
+        fd = syscall.load_xdp(bytes.fromhex("b700000002000000 9500000000000000"))
+        link = syscall.link_create(fd, 2, "native")
+    with pytest.raises(DaemonError, match="another XDP program"):
+        stand.start_daemon(tmp_path / "xdplb.toml")
+    os.close(link)
+    os.close(fd)
+    assert json.loads(state_of(stand).read_text())["checks"] == before
+
+
+def test_a_program_that_somebody_took_off_is_put_back_and_until_then_nobody_is_blamed(start: Any) -> None:
+    stand = start(config('through = "tunnel", interval_s = 600'))
+    tc = ["tc", "qdisc", "del", "dev", "eth0", "clsact"]
+    assert stand.lab.run("lb", tc).returncode == 0
+    there = ["tc", "filter", "show", "dev", "eth0", "egress"]
+    wait_for(lambda: "xdplb:" in stand.lab.run("lb", there).stdout, "the filter", 20)
+    assert stand.run("check", "b1").returncode == 0
 
 
 def state_of(stand: Stand) -> Path:
