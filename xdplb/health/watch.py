@@ -241,6 +241,9 @@ class Watch:
             self._begin(runner)
         except Exception:
             log.exception("a probe could not begin")
+            if runner.under_way:
+                runner.under_way = False
+                self._under_way -= 1
             self._schedule(runner, runner.subject.check.interval_s)
 
     def _begin(self, runner: _Runner) -> None:
