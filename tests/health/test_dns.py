@@ -273,3 +273,13 @@ def test_a_cancelled_probe_leaves_nothing_open() -> None:
                 assert open_files() == before
 
     asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_not_every_wrong_answer_is_looked_at() -> None:
+    async def run() -> ProbeEnded:
+        async with server(lambda _: [Answer(b"no")] * 65) as port:
+            return (await ask(replace(CHECK, timeout_s=5), port))[0]
+
+    ended = asyncio.run(run())
+    assert not ended.passed
+    assert ended.cause.endswith(": 64 answers, none of them right: the last has another id")

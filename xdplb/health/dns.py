@@ -33,6 +33,7 @@ from xdplb.model import Check
 _EDNS_BYTES = 1232  # of an answer, that we take over UDP: what no path fragments (the DNS flag day of 2020)
 _OPTION_HEADER = 4  # of EDNS, bytes (RFC 6891, 6.1.2)
 _HEADER, _TRUNCATED = 12, 0x02  # of a message, bytes; the flag TC in its third byte (RFC 1035, 4.1.1)
+_MOST_ANSWERS = 64  # over UDP, that are looked at
 _SHOWN = 100  # characters of an answer, in a cause
 
 
@@ -81,13 +82,15 @@ async def _over_udp(opened: socket.socket, question: _Question, steps: Steps) ->
     loop, question_id, before = asyncio.get_running_loop(), secrets.token_bytes(2), steps.waiting_for
     await loop.sock_sendall(opened, question_id + question.after_id)
     steps.note("asked", sent=2 + len(question.after_id))
-    while True:
+    for _ in range(_MOST_ANSWERS):
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         found = await loop.sock_recv(opened, MOST_BYTES)
         steps.note("received", received=len(found))
         answer = _answer(question, question_id, found)
         if isinstance(answer, dns.message.Message):
             return answer
         steps.waiting_for = f"{before} (what came {answer})"
+    raise ProbeFailed(f"{_MOST_ANSWERS} answers, none of them right: the last {answer}")
 
 
 def _answer(question: _Question, question_id: bytes, found: bytes) -> dns.message.Message | str:
@@ -129,6 +132,7 @@ async def _over_tcp(target: Target, question: _Question, steps: Steps) -> dns.me
 async def _receive(opened: socket.socket, size: int) -> bytes:
     found = b""
     while len(found) < size:
+        await asyncio.sleep(0)  # as above
         more = await asyncio.get_running_loop().sock_recv(opened, size - len(found))
         if not more:
             raise ProbeFailed("the answer is truncated, and over TCP: closed without one")

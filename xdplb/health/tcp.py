@@ -36,6 +36,7 @@ async def _talk(opened: socket.socket, talk: Talk, steps: Steps) -> None:
     while not wanted.search(found):
         if len(found) >= MOST_BYTES:
             raise ProbeFailed(f"{talk.expect!r} is not in the first {len(found)} bytes of the answer")
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         more = await loop.sock_recv(opened, 4096)
         if not more:
             raise ProbeFailed(f"{talk.expect!r} is not in the answer of {len(found)} bytes: {found[:60]!r}")
