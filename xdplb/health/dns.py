@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import secrets
 import socket
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import dns.rrset
 
 from xdplb.health.check import ProbeEnded
 from xdplb.health.datagrams import MOST_BYTES, UDP_HEADER, open_datagrams, payload_bytes
+from xdplb.health.expect import found
 from xdplb.health.kinds import Dns
 from xdplb.health.probe import ProbeFailed, Steps, Target, phrase
 from xdplb.health.sockets import connect, open_socket
@@ -147,12 +147,12 @@ def _judge(asked: Dns, answer: dns.message.Message) -> str:
     texts = [record.to_text() for rrset in answer.answer for record in rrset]
     if asked.expect is None:
         return _shown(texts) or f"no {asked.type} record of {asked.name}"
-    found = [text for text in texts if re.search(asked.expect, text)]
     if not texts:
         raise ProbeFailed(f"there is no {asked.type} record of {asked.name}")
-    if not found:
+    right = next((text for text in texts if found(asked.expect, text)), None)
+    if right is None:
         raise ProbeFailed(f"{asked.expect!r} is in none of the answers: {_shown(texts)}")
-    return _shown(found[:1])
+    return _shown([right])
 
 
 def _shown(texts: Sequence[str]) -> str:
