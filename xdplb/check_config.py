@@ -289,7 +289,7 @@ def _bytes(key: str, text: str) -> bytes:
 def _regex(key: str, text: str | None, of_bytes: bool = False) -> str | None:
     if text is not None:
         try:
-            regex.compile(text.encode() if of_bytes else text)  # as health/expect.py does
+            regex.compile(text.encode()) if of_bytes else regex.compile(text)  # as health/expect.py does
         except regex.error as error:
             raise ConfigError(key, f"{text!r} is no regular expression ({error})", "mend it, or escape it") from None
     return text
