@@ -33,6 +33,7 @@ DOORS = {
     "aiohttp": r"xdplb/admin/server\.py",
     "h11": r"xdplb/health/http\.py",
     "h2": r"xdplb/health/http2\.py|tests/.*",
+    "regex": r"xdplb/(health/expect|check_config)\.py",
     "ssl": r"xdplb/health/(secure|connection|quic)\.py|tests/.*",
     "msgspec": r"xdplb/(check_)?config\.py|tools/.*",
     "scapy": r"tests/.*|tools/.*",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import msgspec
+import regex
 
 from xdplb.errors import ConfigError
 from xdplb.health.kinds import Ask, Dns, Exec, Grpc, Http, Initial, Kind, Quic, Talk, Through, Tls
@@ -288,8 +289,8 @@ def _bytes(key: str, text: str) -> bytes:
 def _regex(key: str, text: str | None, of_bytes: bool = False) -> str | None:
     if text is not None:
         try:
-            re.compile(text.encode() if of_bytes else text)
-        except re.error as error:
+            regex.compile(text.encode()) if of_bytes else regex.compile(text)  # as health/expect.py does
+        except regex.error as error:
             raise ConfigError(key, f"{text!r} is no regular expression ({error})", "mend it, or escape it") from None
     return text
 

@@ -62,3 +62,9 @@ def test_the_name_in_a_warning_is_the_one_that_was_asked_for(der: bytes) -> None
 
 def test_what_cannot_be_read_is_a_warning() -> None:
     assert ending(b"nonsense", Tls(), ENDS).startswith("the certificate cannot be read: ")
+
+
+def test_whatever_a_library_does_not_know_is_a_wrong_value(der: bytes) -> None:
+    begin = b"\xa0\x03\x02\x01"  # the version, one less than its number
+    with pytest.raises(ValueError, match="InvalidVersion"):  # which itself is no ValueError
+        read_certificate(der.replace(begin + b"\x02", begin + b"\x07", 1))

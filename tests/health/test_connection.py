@@ -13,7 +13,7 @@ import pytest
 from tests.rig.servers import NAME, Authority, black_hole, serve, silent, target
 from xdplb.health.connection import SecureConnection, open_connection
 from xdplb.health.kinds import Kind, Tls
-from xdplb.health.probe import Steps
+from xdplb.health.probe import ProbeFailed, Steps
 from xdplb.model import Check
 
 TCP_CLOSE = 7  # linux/tcp_states.h
@@ -168,3 +168,34 @@ def test_the_handshake_ends_with_the_first_bytes_of_the_talk_in_one_packet(autho
         "TLS handshake: TLSv1.3, TLS_AES_256_GCM_SHA384",
         "sent",
     ]
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_others_have_their_turn_and_there_is_an_end_while_a_server_sends_without_pause(
+    authority: Authority, secure: bool
+) -> None:
+    async def run(port: int) -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        async with open_connection(TLS if secure else Check(), target(port), Steps()) as to:
+            await to.send(b"?")
+            before, reads = turns, 0
+            with pytest.raises(ProbeFailed, match="sends more than 262144 bytes"):
+                while await to.receive():
+                    reads += 1
+        task.cancel()
+        return turns - before - reads
+
+    def endless(accepted: socket.socket) -> None:
+        while True:
+            accepted.sendall(bytes(65536))
+
+    with serve(endless, authority.context() if secure else None) as port:
+        assert asyncio.run(run(port)) >= 0

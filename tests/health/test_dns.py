@@ -150,7 +150,7 @@ def other_question(data: bytes) -> bytes:
         (lambda data: data, "is a question"),
         (lambda _: b"", "has another id"),
         (
-            lambda data: data[:2] + b"\x81\x80\x00\x01\xff\xff\xff\xff\xff\xff",
+            lambda data: data[:2] + b"\x81\x80\x00\x01\x00\x40\x00\x00\x00\x00",
             "cannot be read: DNS message is malformed",
         ),
     ],
@@ -273,3 +273,30 @@ def test_a_cancelled_probe_leaves_nothing_open() -> None:
                 assert open_files() == before
 
     asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_not_every_wrong_answer_is_looked_at() -> None:
+    async def run() -> ProbeEnded:
+        async with server(lambda _: [Answer(b"no")] * 65) as port:
+            return (await ask(replace(CHECK, timeout_s=5), port))[0]
+
+    ended = asyncio.run(run())
+    assert not ended.passed
+    assert ended.cause.endswith(": 64 answers, none of them right: the last has another id")
+
+
+def harmful(question: bytes) -> bytes:
+    """Return an answer of many records, in which reading each name takes long."""
+    name = b"\x01a" * 120
+    record = b"\xc0\x0c\x00\x02\x00\x01" + bytes(4) + b"\x00\x02\xc0\x0c"
+    head = question[:2] + b"\x84\x00\x00\x01" + (250).to_bytes(2) + bytes(4)
+    return head + name + b"\x00\x00\x02\x00\x01" + record * 250
+
+
+@pytest.mark.parametrize("answering", [harmful, lambda question: question[:2] + bytes(4095)])
+def test_what_is_too_long_is_not_read(answering: Callable[[bytes], bytes]) -> None:
+    async def run() -> ProbeEnded:
+        async with server(lambda data: [Answer(answering(data))]) as port:
+            return (await ask(replace(CHECK, timeout_s=SILENCE), port))[0]
+
+    assert "(what came is too long)" in asyncio.run(run()).cause

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.datagrams import open_files
+from xdplb.health import execute
 from xdplb.health.check import ProbeEnded
 from xdplb.health.kinds import Exec, Kind
 from xdplb.health.probe import Target, probe
@@ -210,3 +211,24 @@ def test_no_file_stays_open_whatever_the_end() -> None:
         assert open_files() == before
 
     asyncio.run(many())
+
+
+def test_while_one_has_not_ended_no_other_is_started() -> None:
+    asked = Exec(("/bin/true",), "nobody")
+    execute.not_over.add((asked, TARGET))  # as one that hangs in the kernel
+    try:
+        assert run("/bin/true").cause == f"{WHERE}: the last /bin/true has not ended yet, though it was killed"
+    finally:
+        execute.not_over.clear()
+    assert run("/bin/true").passed
+    assert not shell("sleep 100", timeout_s=0.1).passed
+    assert not execute.not_over
+
+
+def test_only_root_can_run_programs() -> None:
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        ended = run("/bin/true")
+    finally:
+        os.seteuid(0)
+    assert ended == ProbeEnded(False, f"{WHERE}: exec checks need a daemon that is root")

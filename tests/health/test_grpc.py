@@ -198,3 +198,16 @@ def test_an_answer_that_is_none_is_none(text: str) -> None:
 )
 def test_every_end_has_its_words(trailers: dict[bytes, bytes], body: bytes, cause: str) -> None:
     assert fault({b":status": b"200", b"content-type": b"application/grpc+proto"}, trailers, body) == cause
+
+
+@pytest.mark.parametrize("message", [b"\x08" + b"\x80" * 10 + b"\x01", b"\x80" * 65000 + b"\x01"])
+def test_no_number_has_more_than_ten_bytes(message: bytes) -> None:
+    assert serving_status(b"\0" + len(message).to_bytes(4) + message) is None
+    ten = b"\x08" + b"\x81" + b"\x80" * 8 + b"\0"
+    assert serving_status(b"\0" + len(ten).to_bytes(4) + ten) == 1
+
+
+@pytest.mark.parametrize("code", ["²", "9" * 5000])  # int() takes neither
+def test_a_code_that_is_no_number_is_told(code: str) -> None:
+    head = {b":status": b"200", b"content-type": b"application/grpc", b"grpc-status": code.encode()}
+    assert fault(head, {}, b"") == f"grpc-status {code}"

@@ -200,3 +200,17 @@ def test_https_to_a_server_that_is_silent_or_no_tls_fails(nginx: Nginx, authorit
     with serve(silent, authority.context()) as port:
         assert ask(port, timeout_s=0.1, tls=Tls()) == failed("the head of an answer did not come within 0.1 s")
     assert ask(nginx.http, tls=Tls()) == failed("the server does not speak TLS")
+
+
+def test_a_server_that_never_stops_sending_is_given_up() -> None:
+    def endless(connection: socket.socket) -> None:
+        connection.recv(65536)
+        while True:
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 500)
+
+    with serve(endless) as port:
+        ended = asyncio.run(asyncio.wait_for(probe(Check(kind=Kind.HTTP, timeout_s=5), target(port)), 10))
+    assert (ended.passed, ended.cause) == (
+        False,
+        f"http 127.0.0.1:{port}: the server sends more than 262144 bytes",
+    )

@@ -178,3 +178,12 @@ def test_a_hole_that_swallows_full_packets_is_told() -> None:
     with serve(silent, longest=1400) as port:
         ended = asyncio.run(probe(check, target(port, 1500)))
     assert "(packets of 1500 bytes probably do not get through) did not come within 0.2 s" in ended.cause
+
+
+@pytest.mark.parametrize("status", ["9" * 5000, "20", "+20", "2000"])
+def test_a_status_that_is_none_does_not_pass(status: str) -> None:
+    def answer(talk: H2Connection, _: RawHeaders) -> None:
+        talk.send_headers(1, [(":status", status)], end_stream=True)
+
+    with serve(answering(answer)) as port:
+        assert ask(port) == failed("answered 0, not 200-399")

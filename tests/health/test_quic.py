@@ -268,3 +268,12 @@ def test_a_cancelled_probe_leaves_nothing_open(authority: Authority) -> None:
             assert open_files() == before
 
     asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_not_every_datagram_is_looked_at() -> None:
+    async def run() -> ProbeEnded:
+        async with server(lambda _: [Answer(b"no", n / 1e5) for n in range(257)]) as port:
+            return (await ask(Check(kind=Kind.QUIC, timeout_s=5), port))[0]
+
+    ended = asyncio.run(run())
+    assert ended.cause.endswith(": 256 datagrams, and the handshake is not over")

@@ -91,3 +91,8 @@ def test_a_cancelled_probe_leaves_nothing_open() -> None:
             assert open_files() <= before  # what others left open may be gone
 
     asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_not_every_wrong_answer_is_looked_at() -> None:
+    ended = told(lambda _: [Answer(b"no")] * 65, Talk(b"ping", "pong"), 5)
+    assert ended == ProbeEnded(False, "udp B: 64 answers, none of them right: the last was b'no'")

@@ -33,6 +33,15 @@ class Certificate:
 @functools.lru_cache(maxsize=4096)  # every probe of a backend sees the same one
 def read_certificate(der: bytes) -> Certificate:
     """Read a certificate (DER). Raises ValueError, for what OpenSSL may still take."""
+    try:
+        return _read(der)
+    except (ValueError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what cryptography does not know, and its Rust's panics, which are no Exception
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _read(der: bytes) -> Certificate:
     found = x509.load_der_x509_certificate(der)
     return Certificate(
         _alternative_names(found) or (_shown(found.subject),),

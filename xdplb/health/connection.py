@@ -20,7 +20,8 @@ from xdplb.health.secure import context_for, meaning, unverified
 from xdplb.health.sockets import connect, open_socket
 from xdplb.model import Check
 
-READ_BYTES = 65536  # at a time
+READ_BYTES = 16384  # at a time
+MOST_BYTES = 262144  # of all that a server says in one probe
 
 
 class Connection:
@@ -29,7 +30,7 @@ class Connection:
     def __init__(self, opened: socket.socket, steps: Steps) -> None:
         """`opened` is connected, and stays its opener's."""
         self.opened, self.steps, self.warning = opened, steps, ""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._taken = asyncio.get_running_loop(), 0
 
     @property
     def segment_bytes(self) -> int:
@@ -43,8 +44,17 @@ class Connection:
 
     async def receive(self) -> bytes:
         """Return what has come, at least a byte; b"" when the server has closed."""
-        data = await self._loop.sock_recv(self.opened, READ_BYTES)
+        data = await self._take()
         self.steps.note("received" if data else "closed by the server", received=len(data))
+        return data
+
+    async def _take(self) -> bytes:
+        """Return what has come. Who never stops sending neither stops the daemon nor goes on for ever."""
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
+        data = await self._loop.sock_recv(self.opened, READ_BYTES)
+        self._taken += len(data)
+        if self._taken > MOST_BYTES:
+            raise ProbeFailed(f"the server sends more than {MOST_BYTES} bytes")
         return data
 
 
@@ -122,7 +132,7 @@ class SecureConnection(Connection):
             await self._loop.sock_sendall(self.opened, self._out.read())
 
     async def _fill(self, closed: str) -> None:
-        data = await self._loop.sock_recv(self.opened, READ_BYTES)
+        data = await self._take()
         if data:
             self._in.write(data)
         elif closed:

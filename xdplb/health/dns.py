@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import secrets
 import socket
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,14 +25,18 @@ import dns.rrset
 
 from xdplb.health.check import ProbeEnded
 from xdplb.health.datagrams import MOST_BYTES, UDP_HEADER, open_datagrams, payload_bytes
+from xdplb.health.expect import found
 from xdplb.health.kinds import Dns
 from xdplb.health.probe import ProbeFailed, Steps, Target, phrase
 from xdplb.health.sockets import connect, open_socket
 from xdplb.model import Check
 
 _EDNS_BYTES = 1232  # of an answer, that we take over UDP: what no path fragments (the DNS flag day of 2020)
+_MOST_UDP_BYTES = 4096  # of an answer, from servers that do not mind what we asked for
+_MOST_RECORDS = 64  # of an answer: more of them, made to mean harm, take a second to read
 _OPTION_HEADER = 4  # of EDNS, bytes (RFC 6891, 6.1.2)
 _HEADER, _TRUNCATED = 12, 0x02  # of a message, bytes; the flag TC in its third byte (RFC 1035, 4.1.1)
+_MOST_ANSWERS = 64  # over UDP, that are looked at
 _SHOWN = 100  # characters of an answer, in a cause
 
 
@@ -81,30 +85,34 @@ async def _over_udp(opened: socket.socket, question: _Question, steps: Steps) ->
     loop, question_id, before = asyncio.get_running_loop(), secrets.token_bytes(2), steps.waiting_for
     await loop.sock_sendall(opened, question_id + question.after_id)
     steps.note("asked", sent=2 + len(question.after_id))
-    while True:
+    for _ in range(_MOST_ANSWERS):
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         found = await loop.sock_recv(opened, MOST_BYTES)
         steps.note("received", received=len(found))
-        answer = _answer(question, question_id, found)
+        answer = "is too long" if len(found) > _MOST_UDP_BYTES else _answer(question, question_id, found)
         if isinstance(answer, dns.message.Message):
             return answer
         steps.waiting_for = f"{before} (what came {answer})"
+    raise ProbeFailed(f"{_MOST_ANSWERS} answers, none of them right: the last {answer}")
 
 
 def _answer(question: _Question, question_id: bytes, found: bytes) -> dns.message.Message | str:
     """Read an answer to this question; or return what is wrong with it."""
     if len(found) < _HEADER or found[:2] != question_id:
         return "has another id"
-    try:  # a truncated one may end anywhere
-        truncated = bool(found[2] & _TRUNCATED)
-        answer = dns.message.from_wire(found, question_only=truncated, ignore_trailing=True)
+    truncated = bool(found[2] & _TRUNCATED)  # it may end anywhere
+    if int.from_bytes(found[4:6]) > 1 or sum(struct.unpack_from(">3H", found, 6)) > _MOST_RECORDS:
+        return "is too long"
+    try:
+        answer = dns.message.from_wire(found, question_only=True, ignore_trailing=True)
+        if not answer.flags & dns.flags.QR:
+            return "is a question"
+        brief = truncated or answer.rcode() != dns.rcode.NOERROR  # such may come without the question
+        if answer.question != question.rrsets and not (brief and not answer.question):
+            return "answers another question"
+        return answer if truncated else dns.message.from_wire(found, ignore_trailing=True)
     except dns.exception.DNSException as error:
         return f"cannot be read: {error}"
-    if not answer.flags & dns.flags.QR:
-        return "is a question"
-    brief = truncated or answer.rcode() != dns.rcode.NOERROR  # such may come without the question
-    if answer.question == question.rrsets or (brief and not answer.question):
-        return answer
-    return "answers another question"
 
 
 async def _over_tcp(target: Target, question: _Question, steps: Steps) -> dns.message.Message:
@@ -129,6 +137,7 @@ async def _over_tcp(target: Target, question: _Question, steps: Steps) -> dns.me
 async def _receive(opened: socket.socket, size: int) -> bytes:
     found = b""
     while len(found) < size:
+        await asyncio.sleep(0)  # as above
         more = await asyncio.get_running_loop().sock_recv(opened, size - len(found))
         if not more:
             raise ProbeFailed("the answer is truncated, and over TCP: closed without one")
@@ -143,12 +152,12 @@ def _judge(asked: Dns, answer: dns.message.Message) -> str:
     texts = [record.to_text() for rrset in answer.answer for record in rrset]
     if asked.expect is None:
         return _shown(texts) or f"no {asked.type} record of {asked.name}"
-    found = [text for text in texts if re.search(asked.expect, text)]
     if not texts:
         raise ProbeFailed(f"there is no {asked.type} record of {asked.name}")
-    if not found:
+    right = next((text for text in texts if found(asked.expect, text)), None)
+    if right is None:
         raise ProbeFailed(f"{asked.expect!r} is in none of the answers: {_shown(texts)}")
-    return _shown(found[:1])
+    return _shown([right])
 
 
 def _shown(texts: Sequence[str]) -> str:

@@ -19,23 +19,30 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from xdplb.health.check import ProbeEnded
 from xdplb.health.kinds import Exec
-from xdplb.health.probe import ProbeFailed, Steps, Target, phrase
+from xdplb.health.probe import OWN_TROUBLE, ProbeFailed, Steps, Target, phrase
 from xdplb.model import Check
 
 MOST_BYTES = 65536  # that a program may print
 _SHOWN = 200  # characters of its last line
 _GRACE_S = 0.5  # for SIGKILL to take effect; who hangs in the kernel takes longer
-_OWN_TROUBLE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}  # of this host: no word about the program
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_Run: TypeAlias = tuple[Exec, Target]
+not_over: set[_Run] = set()  # killed, but stuck in the kernel: another one would get stuck, too, at every interval
 
 
 async def ask(check: Check, target: Target, steps: Steps) -> ProbeEnded:
     """Run it, and wait for its end."""
     assert isinstance(check.ask, Exec)
     program = check.ask.command[0]
+    if os.geteuid() != 0:
+        raise ProbeFailed("exec checks need a daemon that is root")
+    if (check.ask, target) in not_over:
+        raise ProbeFailed(f"the last {program} has not ended yet, though it was killed")
     async with _running(check.ask, target) as running:
         steps.note(f"started {program} as {check.ask.user}, process {running.process.pid}")
         steps.waiting_for = f"the end of {program}"
@@ -113,7 +120,8 @@ async def _running(asked: Exec, target: Target) -> AsyncIterator[_Running]:
         try:
             yield _Running(process, pidfd, printed)
         finally:
-            await _kill(process, pidfd)
+            not_over.add((asked, target))
+            await _kill(process, pidfd, (asked, target))
     finally:
         os.close(printed)
 
@@ -139,7 +147,7 @@ def _start(asked: Exec, target: Target, given: int) -> tuple[subprocess.Popen[by
             start_new_session=True,
         )
     except OSError as error:
-        if error.errno in _OWN_TROUBLE:
+        if error.errno in OWN_TROUBLE and error.errno != errno.EPERM:
             raise
         raise ProbeFailed(_refused(error, asked)) from None
     try:
@@ -178,22 +186,23 @@ def _refused(error: OSError, asked: Exec) -> str:
     return f"{program}: {phrase(error)}"
 
 
-async def _kill(process: subprocess.Popen[bytes], pidfd: int) -> None:
+async def _kill(process: subprocess.Popen[bytes], pidfd: int, run: _Run) -> None:
     """End its process group, and take its status; if that takes long, later, when nobody waits any more."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # what became another user's is beyond us
         os.killpg(process.pid, signal.SIGKILL)  # not waited for yet, so the number is nobody else's
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    loop.add_reader(pidfd, _wait_for, process, pidfd, over)
+    loop.add_reader(pidfd, _wait_for, process, pidfd, run, over)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GRACE_S):
             await over
 
 
-def _wait_for(process: subprocess.Popen[bytes], pidfd: int, over: asyncio.Future[None]) -> None:
+def _wait_for(process: subprocess.Popen[bytes], pidfd: int, run: _Run, over: asyncio.Future[None]) -> None:
     asyncio.get_running_loop().remove_reader(pidfd)
     os.close(pidfd)
     process.wait()
+    not_over.discard(run)
     _resolve(over)
 
 

@@ -29,6 +29,7 @@ CODES = (  # grpc-status
 )
 _SERVICE, _PADDING = 1, 1000  # fields of our request; the second is nobody's, and protobuf skips what it does not know
 _VARINT, _BYTES = 0, 2  # wire types
+_MOST_SHIFT = 63  # of a varint's last byte, its tenth
 _PREFIX = struct.Struct(">BI")  # of a message: compressed or not, its length
 
 Headers = dict[bytes, bytes]
@@ -73,20 +74,21 @@ def fault(head: Headers, trailers: Headers, body: bytes) -> str:
     """Return why an answer does not pass, "" if it does."""
     kind = head.get(b"content-type", b"").decode(errors="replace")
     if not kind.startswith("application/grpc"):
-        return f"the answer is not gRPC: status {head[b':status'].decode()}, content-type {kind!r}"
+        status = head.get(b":status", b"").decode(errors="replace")
+        return f"the answer is not gRPC: status {status}, content-type {kind!r}"
     ended = {**head, **trailers}  # an answer without a message has it all in its head
     code = ended.get(b"grpc-status", b"").decode(errors="replace")
     if code != "0":
         said = unquote(ended.get(b"grpc-message", b"").decode(errors="replace"))
         return f"grpc-status {_code_name(code)}" + (f": {said}" if said else "")
-    status = serving_status(body)
-    return "" if status == SERVING else _status_name(status)
+    serving = serving_status(body)
+    return "" if serving == SERVING else _status_name(serving)
 
 
 def _code_name(code: str) -> str:
     if not code:
         return "is missing"
-    known = code.isdigit() and int(code) < len(CODES)
+    known = len(code) <= 2 and code.isascii() and code.isdecimal() and int(code) < len(CODES)
     return CODES[int(code)] if known else code
 
 
@@ -129,8 +131,11 @@ def _varint(number: int) -> bytes:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number and where it ends. Raises IndexError after the data's end and after ten bytes."""
     number = shift = 0
     while data[at] & 0x80:
+        if shift >= _MOST_SHIFT:
+            raise IndexError("a varint of more than ten bytes")
         number |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
     return number | data[at] << shift, at + 1

@@ -84,7 +84,7 @@ class Exchange:
     def status(self) -> int:
         """The answer's status; 0 before there is one."""
         status = self.head.get(b":status", b"0")
-        return int(status) if status.isdigit() else 0
+        return int(status) if len(status) == 3 and status.isdigit() else 0
 
     async def ask(self, headers: RawHeaders, what: str, body: bytes = b"") -> None:
         """Send it all at once: a server needs not have said a word before (RFC 9113, 3.4)."""

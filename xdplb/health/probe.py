@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from xdplb.health.check import ProbeEnded
@@ -31,6 +31,9 @@ MODULES = {
     Kind.AGENT: "agent",
 }
 
+
+MOST_SHOWN = 300  # characters of a cause
+LOG_PAUSE_S = 10.0  # between two tracebacks
 
 log = logging.getLogger("xdplb")
 
@@ -83,7 +86,7 @@ class Steps:
 
     def note(self, what: str, sent: int = 0, received: int = 0) -> None:
         """Something has happened."""
-        self.steps.append(Step(time.monotonic() - self.began, what, sent, received))
+        self.steps.append(Step(time.monotonic() - self.began, printable(what), sent, received))
 
     @property
     def took_ms(self) -> float:
@@ -104,31 +107,66 @@ async def probe(check: Check, target: Target, steps: Steps | None = None) -> Pro
     Raises OSError of OWN_TROUBLE when this host could not ask: that says nothing of the backend.
     """
     steps = steps if steps is not None else Steps()
-    where = f"{check.kind} {target}"
+    where, ask = f"{check.kind} {target}", _asker(check.kind)
     try:
         async with asyncio.timeout(check.timeout_s):
-            ended = await _asker(check.kind)(check, target, steps)
+            ended = await ask(check, target, steps)
     except TimeoutError:
         ended = ProbeEnded(False, f"{where}: {steps.waiting_for} did not come within {check.timeout_s:g} s")
-    except ProbeFailed as failure:
-        ended = ProbeEnded(False, f"{where}: {failure}")
-    except OSError as error:
-        if error.errno in OWN_TROUBLE:
-            raise
-        ended = ProbeEnded(False, f"{where}: {phrase(error)}")
-    except Exception as error:  # whatever a stranger's server made a library stumble over: its check must go on
-        log.exception("%s", where)
-        ended = ProbeEnded(False, f"{where}: its answer cannot be understood ({type(error).__name__}: {error})")
+    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a library in Rust panics with one that is no Exception
+        ended = ProbeEnded(False, f"{where}: {cause_of(error, where)}")
+    ended = replace(ended, cause=printable(ended.cause), warning=printable(ended.warning))
     steps.note(ended.cause)
     return ended
 
 
+def cause_of(error: BaseException, where: str) -> str:
+    """Return what an error says of a backend. Raises it again when it says something of this host only."""
+    if isinstance(error, ProbeFailed):
+        return str(error)
+    if type(error).__module__ == "ssl":  # an OSError, too, but its numbers are OpenSSL's: 1 is not EPERM
+        return f"TLS failed: {getattr(error, 'reason', None) or error}"
+    if isinstance(error, OSError):
+        if error.errno in OWN_TROUBLE:
+            raise error
+        return phrase(error)
+    _log_stumble(error, where)  # whatever a stranger's server made a library stumble over: its check must go on
+    return f"its answer cannot be understood ({type(error).__name__}: {error})"
+
+
+_next_log_s = 0.0  # on the monotonic clock
+
+
+def _log_stumble(error: BaseException, where: str) -> None:
+    """A traceback now and then is enough: strangers must not fill the disk."""
+    global _next_log_s
+    now = time.monotonic()
+    if now >= _next_log_s:
+        _next_log_s = now + LOG_PAUSE_S
+        log.error("%s", where, exc_info=error)
+
+
+def printable(text: str) -> str:
+    """Return what may go to a terminal and a log, though a stranger has chosen it."""
+    if len(text) > MOST_SHOWN:
+        text = text[: MOST_SHOWN - 1] + "…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _asker(kind: Kind) -> Asker:
-    asker: Asker = importlib.import_module(f"xdplb.health.{MODULES[kind]}").ask
+    try:
+        asker: Asker = importlib.import_module(f"xdplb.health.{MODULES[kind]}").ask
+    except ImportError as error:
+        raise OSError(errno.ELIBACC, f"{kind} checks lack a library on this host: {error}") from None
     return asker
 
 
-OWN_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM}
+OWN_TROUBLE = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EPERM),
+    *(errno.EAGAIN, errno.ELIBACC),  # no more processes; a library is missing
+}
 
 _PHRASES = {
     errno.ECONNREFUSED: "refused",

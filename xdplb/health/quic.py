@@ -38,6 +38,7 @@ from xdplb.model import Check
 # Before a server has said how long its datagrams may be, no client sends longer ones, and servers have no room for
 # longer ones (quic-go: MaxPacketBufferSize): what fits into Ethernet's 1500 bytes with the headers of IPv6 and UDP.
 LONGEST_FIRST = 1452
+MOST_DATAGRAMS = 256  # of a handshake
 _SHOWN = 200  # characters of a server's reason
 _BAD_CERTIFICATE = {AlertDescription.bad_certificate, AlertDescription.certificate_expired}
 
@@ -105,6 +106,7 @@ class _Handshake:
         self._loop = asyncio.get_running_loop()
         self._peer = (str(target.address), target.port)
         self._hole = f"packets of {target.packet_bytes} bytes do not get through, small ones do: an answer"
+        self._taken = 0
         self._own_id = secrets.token_bytes(8)  # in the small packet
 
     async def complete(self, hint_after_s: float | None) -> None:
@@ -146,11 +148,15 @@ class _Handshake:
 
     async def _receive(self, until: float) -> bytes | None:
         """Return a datagram, or None when it is time for something else."""
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         try:
             async with asyncio.timeout_at(until if until != float("inf") else None):
                 found = await self._loop.sock_recv(self._opened, MOST_BYTES)
         except TimeoutError:
             return None
+        self._taken += 1
+        if self._taken > MOST_DATAGRAMS:
+            raise ProbeFailed(f"{MOST_DATAGRAMS} datagrams, and the handshake is not over")
         self._steps.note("received", received=len(found))
         return found
 

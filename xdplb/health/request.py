@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from xdplb import __version__
+from xdplb.health.expect import found
 from xdplb.health.kinds import Http
 
 MOST_BYTES = 65536  # of a body that are looked at
@@ -49,11 +49,11 @@ def padding(missing_bytes: int) -> Headers:
 
 
 def fault(wanted: Http, answer: Answer) -> str:
-    """Return why an answer does not pass, "" if it does."""
+    """Return why an answer does not pass, "" if it does. Raises ProbeFailed when that takes too long to say."""
     if not any(first <= answer.status <= last for first, last in wanted.status):
         ranges = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in wanted.status)
         return f"answered {answer.status}, not {ranges}"
-    if wanted.body is None or re.search(wanted.body, answer.body.decode(errors="replace")):
+    if wanted.body is None or found(wanted.body, answer.body.decode(errors="replace")):
         return ""
     first_bytes = "first " if len(answer.body) == MOST_BYTES else ""
     return f"{wanted.body!r} is not in the {first_bytes}{len(answer.body)} bytes of the body: {answer.body[:60]!r}"

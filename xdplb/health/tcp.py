@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 
 from xdplb.health.check import ProbeEnded
+from xdplb.health.expect import found
 from xdplb.health.kinds import Talk
 from xdplb.health.probe import ProbeFailed, Steps, Target
 from xdplb.health.sockets import connect, open_socket
@@ -32,12 +32,13 @@ async def _talk(opened: socket.socket, talk: Talk, steps: Steps) -> None:
     if talk.expect is None:
         return
     steps.waiting_for = f"{talk.expect!r} in an answer"
-    wanted, found = re.compile(talk.expect.encode()), b""
-    while not wanted.search(found):
-        if len(found) >= MOST_BYTES:
-            raise ProbeFailed(f"{talk.expect!r} is not in the first {len(found)} bytes of the answer")
+    answer = b""
+    while not found(talk.expect, answer):
+        if len(answer) >= MOST_BYTES:
+            raise ProbeFailed(f"{talk.expect!r} is not in the first {len(answer)} bytes of the answer")
+        await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         more = await loop.sock_recv(opened, 4096)
         if not more:
-            raise ProbeFailed(f"{talk.expect!r} is not in the answer of {len(found)} bytes: {found[:60]!r}")
+            raise ProbeFailed(f"{talk.expect!r} is not in the answer of {len(answer)} bytes: {answer[:60]!r}")
         steps.note("received", received=len(more))
-        found += more
+        answer += more
