@@ -15,6 +15,7 @@ import pytest
 
 from tests.rig.datagrams import Answer, ask, closed_port, open_files, server
 from xdplb.health.check import ProbeEnded
+from xdplb.health.dns import _question, _read
 from xdplb.health.kinds import Dns, Kind
 from xdplb.model import Check
 
@@ -285,12 +286,12 @@ def test_not_every_wrong_answer_is_looked_at() -> None:
     assert ended.cause.endswith(": 64 answers, none of them right: the last has another id")
 
 
-def harmful(question: bytes) -> bytes:
+def harmful(question: bytes, records: int = 250) -> bytes:
     """Return an answer of many records, in which reading each name takes long."""
     name = b"\x01a" * 120
     record = b"\xc0\x0c\x00\x02\x00\x01" + bytes(4) + b"\x00\x02\xc0\x0c"
-    head = question[:2] + b"\x84\x00\x00\x01" + (250).to_bytes(2) + bytes(4)
-    return head + name + b"\x00\x00\x02\x00\x01" + record * 250
+    head = question[:2] + b"\x84\x00\x00\x01" + records.to_bytes(2) + bytes(4)
+    return head + name + b"\x00\x00\x02\x00\x01" + record * records
 
 
 @pytest.mark.parametrize("answering", [harmful, lambda question: question[:2] + bytes(4095)])
@@ -300,3 +301,16 @@ def test_what_is_too_long_is_not_read(answering: Callable[[bytes], bytes]) -> No
             return (await ask(replace(CHECK, timeout_s=SILENCE), port))[0]
 
     assert "(what came is too long)" in asyncio.run(run()).cause
+
+
+def test_others_have_their_turn_while_a_long_answer_is_read() -> None:
+    async def run() -> int:
+        turns, asked = 0, _question(Dns("a." * 120, "NS"), 1232)
+        read = asyncio.create_task(_read(asked, b"id", harmful(b"id", 64)))
+        while not read.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        assert not isinstance(await read, str)
+        return turns
+
+    assert asyncio.run(run()) > 2

@@ -34,6 +34,7 @@ from xdplb.model import Check
 _EDNS_BYTES = 1232  # of an answer, that we take over UDP: what no path fragments (the DNS flag day of 2020)
 _MOST_UDP_BYTES = 4096  # of an answer, from servers that do not mind what we asked for
 _MOST_RECORDS = 64  # of an answer: more of them, made to mean harm, take a second to read
+_SHORT = 256  # bytes of an answer, which are read within a few milliseconds whatever they are
 _OPTION_HEADER = 4  # of EDNS, bytes (RFC 6891, 6.1.2)
 _HEADER, _TRUNCATED = 12, 0x02  # of a message, bytes; the flag TC in its third byte (RFC 1035, 4.1.1)
 _MOST_ANSWERS = 64  # over UDP, that are looked at
@@ -89,11 +90,18 @@ async def _over_udp(opened: socket.socket, question: _Question, steps: Steps) ->
         await asyncio.sleep(0)  # sock_recv does not wait when there is something: no other task, no timeout would run
         found = await loop.sock_recv(opened, MOST_BYTES)
         steps.note("received", received=len(found))
-        answer = "is too long" if len(found) > _MOST_UDP_BYTES else _answer(question, question_id, found)
+        answer = "is too long" if len(found) > _MOST_UDP_BYTES else await _read(question, question_id, found)
         if isinstance(answer, dns.message.Message):
             return answer
         steps.waiting_for = f"{before} (what came {answer})"
     raise ProbeFailed(f"{_MOST_ANSWERS} answers, none of them right: the last {answer}")
+
+
+async def _read(question: _Question, question_id: bytes, found: bytes) -> dns.message.Message | str:
+    """Do what _answer does; a long one, which may take a quarter of a second, beside everything else."""
+    if len(found) <= _SHORT:
+        return _answer(question, question_id, found)
+    return await asyncio.to_thread(_answer, question, question_id, found)
 
 
 def _answer(question: _Question, question_id: bytes, found: bytes) -> dns.message.Message | str:
@@ -128,7 +136,7 @@ async def _over_tcp(target: Target, question: _Question, steps: Steps) -> dns.me
     except ConnectionError as error:
         raise ProbeFailed(f"the answer is truncated, and over TCP: {phrase(error)}") from None
     steps.note("received over TCP", received=len(found))
-    answer = _answer(question, question_id, found)
+    answer = await _read(question, question_id, found)
     if isinstance(answer, str):
         raise ProbeFailed(f"the answer is truncated, and what came over TCP {answer}")
     return answer
