@@ -215,7 +215,8 @@ def test_ctrl_c_at_any_time_leaves_nothing(prefix: str) -> None:
         time.sleep(0.02)
     stderr = [user.communicate(timeout=PATIENCE_S)[1] for user in users]
 
-    assert all(b"KeyboardInterrupt" in text for text in stderr)
+    for user, text in zip(users, stderr, strict=True):  # one that came while the first was being told ends it at once
+        assert b"KeyboardInterrupt" in text or user.returncode == -signal.SIGINT
     assert left_of(prefix) == []
 
 
