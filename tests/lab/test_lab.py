@@ -194,7 +194,7 @@ USE_A_LAB = """if 1:
     from tools.lab.net import Lab
     print("ready", flush=True)
     with Lab(sys.argv[1], backends=2) as lab:
-        lab.run("client", ["sleep", "60"])
+        lab.run("client", ["sleep", "60"], timeout=60)
 """
 
 
