@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from tests.rig.packets import BACKENDS4, config, hop, service
 from xdplb.desired import DesiredService, Health, Overrides
-from xdplb.schedule import Schedule, boot_time
+from xdplb.health.watch import boot_time
+from xdplb.schedule import Schedule
 
 KEY = ("web", BACKENDS4[1].name)
 HOPS = {b.address: hop(4) for b in BACKENDS4}

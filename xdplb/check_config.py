@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import msgspec
@@ -12,7 +11,7 @@ import regex
 
 from xdplb.errors import ConfigError
 from xdplb.health.kinds import Ask, Dns, Exec, Grpc, Http, Initial, Kind, Quic, Talk, Through, Tls
-from xdplb.model import Check, Forward, Protocol, Vip
+from xdplb.model import Check, Protocol, Vip
 from xdplb.values import choice, within
 
 LONGEST_S = 100  # of a probe: the row of a backend that has gone is another's two minutes later (dataplane/probes.py)
@@ -79,28 +78,15 @@ ONLY_DIRECT = {Kind.EXEC, Kind.AGENT}  # these ask about a backend, not the VIP
 _OF_PROTOCOL = {Kind.UDP: Protocol.UDP, Kind.DNS: Protocol.UDP, Kind.QUIC: Protocol.UDP}  # whose VIP's port is meant
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What of a service its checks depend on."""
-
-    vips: Sequence[Vip]
-    forward: Forward
-
-    @property
-    def tunnelled(self) -> bool:
-        """Whether packets to its backends get another header, or another MAC address."""
-        return self.forward is not Forward.LOCAL
-
-
-def parse_checks(key: str, tables: CheckTable | Sequence[CheckTable] | None, scene: Scene) -> tuple[Check, ...]:
+def parse_checks(key: str, tables: CheckTable | Sequence[CheckTable] | None, own: Sequence[Vip]) -> tuple[Check, ...]:
     """Return a service's checks; without any, TCP services get one of TCP. Raises ConfigError."""
     if tables is None:
-        return (_check(key, CheckTable(), scene),) if scene.vips[0].protocol is Protocol.TCP else ()
+        return (_check(key, CheckTable(), own),) if own[0].protocol is Protocol.TCP else ()
     if isinstance(tables, CheckTable):
-        return () if tables.kind == "none" else (_check(key, tables, scene),)
+        return () if tables.kind == "none" else (_check(key, tables, own),)
     if not tables:
         raise ConfigError(key, "the list is empty", 'give at least one table, or { kind = "none" }')
-    checks = tuple(_check(f"{key}.{number}", table, scene) for number, table in enumerate(tables, 1))
+    checks = tuple(_check(f"{key}.{number}", table, own) for number, table in enumerate(tables, 1))
     for number, check in enumerate(checks, 1):
         if check in checks[: number - 1]:
             raise ConfigError(f"{key}.{number}", "is there twice", "remove one of the two")
@@ -118,14 +104,14 @@ def parse_needed(key: str, needed: str | int, checks: Sequence[Check]) -> int:
     return int(within(key, needed, 1, max(1, len(checks))))
 
 
-def _check(key: str, table: CheckTable, scene: Scene) -> Check:
+def _check(key: str, table: CheckTable, own: Sequence[Vip]) -> Check:
     kind = choice(Kind, f"{key}.kind", table.kind)
     _only_keys_of(key, kind, table)
-    through = _through(f"{key}.through", kind, table, scene)
-    vip = _vip(f"{key}.vip", table, through, scene)
+    through = _through(f"{key}.through", kind, table)
+    vip = _vip(f"{key}.vip", table, through, own)
     hold = within(f"{key}.hold_down_s", table.hold_down_s, 0, 3600)
     return Check(
-        _port(f"{key}.port", kind, table, scene, through, vip),
+        _port(f"{key}.port", kind, table, own, through, vip),
         within(f"{key}.interval_s", table.interval_s, 0.01, 3600),
         within(f"{key}.timeout_s", table.timeout_s, 0.01, LONGEST_S),
         int(within(f"{key}.rise", table.rise, 1, 1000)),
@@ -154,7 +140,7 @@ def _only_keys_of(key: str, kind: Kind, table: CheckTable) -> None:
         raise ConfigError(f"{key}.{name}", f'means nothing with kind = "{kind}"', f"remove it, or give kind {owners}")
 
 
-def _through(key: str, kind: Kind, table: CheckTable, scene: Scene) -> Through:
+def _through(key: str, kind: Kind, table: CheckTable) -> Through:
     if table.through is None:  # another port than the VIP's is seldom the VIP's business
         return Through.DIRECT if kind in ONLY_DIRECT or table.port is not None else Through.AUTO
     through = choice(Through, key, table.through)
@@ -163,27 +149,27 @@ def _through(key: str, kind: Kind, table: CheckTable, scene: Scene) -> Through:
     return through
 
 
-def _vip(key: str, table: CheckTable, through: Through, scene: Scene) -> Vip | None:
+def _vip(key: str, table: CheckTable, through: Through, own: Sequence[Vip]) -> Vip | None:
     if table.vip is None:
         return None
     if through is Through.DIRECT:
         raise ConfigError(key, 'means nothing with through = "direct"', "remove it")
-    for vip in scene.vips:
+    for vip in own:
         if table.vip == str(vip).rpartition("/")[0] or table.vip == str(vip.address):
             return vip
-    known = ", ".join(str(vip).rpartition("/")[0] for vip in scene.vips)
+    known = ", ".join(str(vip).rpartition("/")[0] for vip in own)
     raise ConfigError(key, f"{table.vip!r} is no VIP of this service", f"give one of {known}")
 
 
-def _port(key: str, kind: Kind, table: CheckTable, scene: Scene, through: Through, vip: Vip | None) -> int:
+def _port(key: str, kind: Kind, table: CheckTable, own: Sequence[Vip], through: Through, vip: Vip | None) -> int:
     """Return where to ask; 0: kinds without ports, or each VIP's own."""
     if "port" not in KEYS[kind]:
         return 0
     if table.port is not None:
         return int(within(key, table.port, 1, 65535))
     if kind is Kind.EXEC:
-        return scene.vips[0].port
-    vips = [vip] if vip else list(scene.vips)
+        return own[0].port
+    vips = [vip] if vip else list(own)
     ports = {vip.port for vip in vips}
     wanted = _OF_PROTOCOL.get(kind, Protocol.TCP)
     unclear = any(v.last_port or v.protocol is not wanted for v in vips) or kind is Kind.AGENT

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from xdplb.check_config import CheckTable, Scene, parse_checks, parse_needed
+from xdplb.check_config import CheckTable, parse_checks, parse_needed
 from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
 from xdplb.model import (
@@ -361,7 +361,7 @@ def _service(table: ServiceTable) -> Service:
     if forward is Forward.LOCAL and (backends or table.check):
         name = "backends" if backends else "check"
         raise ConfigError(f"{key}.{name}", 'a service with forward = "local" has none', f"remove {name}")
-    checks = () if forward is Forward.LOCAL else parse_checks(f"{key}.check", table.check, Scene(vips, forward))
+    checks = () if forward is Forward.LOCAL else parse_checks(f"{key}.check", table.check, vips)
     needed = parse_needed(f"{key}.checks_needed", table.checks_needed, checks)
     if table.ring_size is not None:
         within(f"{key}.ring_size", table.ring_size, max(1, len(backends)), MAX_RING)

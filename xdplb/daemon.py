@@ -32,6 +32,7 @@ from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.kinds import Kind
+from xdplb.health.watch import boot_time
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
 from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
@@ -41,7 +42,7 @@ from xdplb.plan import Known, compare_settings, plan, suppose
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
 from xdplb.saving import Saving
-from xdplb.schedule import Schedule, boot_time
+from xdplb.schedule import Schedule
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written

@@ -81,7 +81,7 @@ class State(StrEnum):
     UP = "up"
     DOWN = "down"  # its check failed
     CHECKING = "checking"  # no probe has ended yet
-    DRAINING = "draining"  # an operator asked for no new flows
+    DRAINING = "draining"  # no new flows: an operator or its agent wants that, or it is ejected
     UNREACHABLE = "unreachable"  # no route to it, or its neighbour does not answer
     IDLE = "idle"  # its weight is 0
 

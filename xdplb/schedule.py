@@ -11,17 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from xdplb.desired import DesiredService, Health, Hop, Key, Memo, Overrides, desire
+from xdplb.health.watch import boot_time
 from xdplb.leaving import next_deadline
 from xdplb.model import Address, Config
 from xdplb.slow_start import Ramps
 
 LONGEST_SLEEP_S = 10.0  # then the clock is looked at again: somebody may have set it
 LATE_S = 0.01  # rather a moment after the time than one before
-
-
-def boot_time() -> float:
-    """Return the seconds since the boot, sleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Schedule:

@@ -42,9 +42,10 @@ _NOWHERE = ctypes.create_string_buffer(16)  # struct sockaddr of AF_UNSPEC
 
 
 def disconnect(connected: socket.socket) -> bool:
-    """Reset a TCP connection and have its socket as it was before (connect(2), AF_UNSPEC); tell whether that went well.
+    """Reset a TCP connection and have its socket for another one (connect(2), AF_UNSPEC); tell whether that went well.
 
-    A socket costs as much to make and to close as to connect: who needs thousands a second uses them again.
+    Its options stay, but for TCP_MAXSEG and TCP_QUICKACK, which the kernel forgets. A socket costs as much to make and
+    to close as to connect: who needs thousands a second uses them again.
     """
     done: int = _libc.connect(connected.fileno(), _NOWHERE, len(_NOWHERE))
     return done == 0
