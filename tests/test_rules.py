@@ -30,7 +30,7 @@ DOORS = {
     "pyroute2": r"xdplb/net\.py|tools/lab/.*|tests/.*",
     "click": r"xdplb/cli/.*|tools/.*|tests/.*",
     "rich": r"xdplb/(cli|tui)/.*|tools/capture_top\.py|tests/.*",
-    "aiohttp": r"xdplb/admin/server\.py",
+    "aiohttp": r"xdplb/admin/.*|tests/.*",
     "h11": r"xdplb/health/http\.py",
     "h2": r"xdplb/health/http2\.py|tests/.*",
     "regex": r"xdplb/(health/expect|check_config)\.py",

@@ -20,6 +20,7 @@ from aiohttp import web
 from xdplb import operators
 from xdplb.admin import orders
 from xdplb.admin.accounts import parse_accounts
+from xdplb.admin.answers import DAEMON, answer, read_body, read_json
 from xdplb.config import parse_config
 from xdplb.daemon import Daemon
 from xdplb.desired import Key, Overrides
@@ -32,7 +33,6 @@ Order = Callable[[Config, Overrides], list[Key]]  # changes the overrides; retur
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KEEP_ALIVE_S = 15.0
 NOTHING: Mapping[Key, Any] = MappingProxyType({})
-_DAEMON = web.AppKey("daemon", Daemon)
 
 
 def take_socket(path: Path) -> socket.socket:
@@ -57,7 +57,7 @@ def take_socket(path: Path) -> socket.socket:
 async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     """Answer on the socket until the runner is cleaned up."""
     app = web.Application(middlewares=[_errors])
-    app[_DAEMON] = daemon
+    app[DAEMON] = daemon
     app.router.add_get("/v1/status", _status)
     app.router.add_post("/v1/confirm", _confirm)
     app.router.add_get("/v1/events", _events)
@@ -84,34 +84,30 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ConfigError as error:
-        return _answer({"error": str(error)}, 400)
+        return answer({"error": str(error)}, 400)
     except XdplbError as error:
-        return _answer({"error": str(error)}, 500)
+        return answer({"error": str(error)}, 500)
     except web.HTTPException as error:
-        return _answer({"error": f"{request.method} {request.path}: {error.reason}"}, error.status)
-
-
-def _answer(document: Any, status: int = 200) -> web.Response:
-    return web.Response(text=json.dumps(document), status=status, content_type="application/json")
+        return answer({"error": f"{request.method} {request.path}: {error.reason}"}, error.status)
 
 
 async def _status(request: web.Request) -> web.Response:
-    return _answer(await request.app[_DAEMON].status())
+    return answer(await request.app[DAEMON].status())
 
 
 async def _confirm(request: web.Request) -> web.Response:
-    return _answer({"confirmed": await request.app[_DAEMON].confirm()})
+    return answer({"confirmed": await request.app[DAEMON].confirm()})
 
 
 async def _check(request: web.Request) -> web.Response:
-    daemon, name = request.app[_DAEMON], request.match_info["backend"]
+    daemon, name = request.app[DAEMON], request.match_info["backend"]
     keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, request.query.get("service"))
-    return _answer({"checks": await daemon.checks.run(keys)})
+    return answer({"checks": await daemon.checks.run(keys)})
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
     """Send what happened as server-sent events (HTML Living Standard, 9.2); with `follow=1` also what happens next."""
-    events, follow = request.app[_DAEMON].events, orders.flag(request.query, "follow")
+    events, follow = request.app[DAEMON].events, orders.flag(request.query, "follow")
     number = orders.number(request.headers.get("Last-Event-ID") or request.query.get("after", "0"))
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await answer.prepare(request)
@@ -129,12 +125,12 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 async def _add(request: web.Request) -> web.Response:
-    body, service = await _body(request), request.match_info["service"]
+    body, service = await read_body(request), request.match_info["service"]
     return await _change(request, lambda config, overrides: orders.add(config, overrides, service, body))
 
 
 async def _weigh(request: web.Request) -> web.Response:
-    body, name, service = await _body(request), request.match_info["backend"], request.query.get("service")
+    body, name, service = await read_body(request), request.match_info["backend"], request.query.get("service")
     return await _change(request, lambda config, overrides: orders.weigh(config, overrides, name, service, body))
 
 
@@ -150,7 +146,7 @@ async def _undrain(request: web.Request) -> web.Response:
 
 async def _remove(request: web.Request) -> web.Response:
     """Also say what breaks by it, which is known only before."""
-    daemon, name, query = request.app[_DAEMON], request.match_info["backend"], request.query
+    daemon, name, query = request.app[DAEMON], request.match_info["backend"], request.query
     keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, query.get("service"))
     breaks = daemon.breaks(keys) if orders.flag(query, "now") else {}
     return await _change(request, lambda config, kept: orders.remove(config, kept, name, query, time.time()), breaks)
@@ -158,71 +154,57 @@ async def _remove(request: web.Request) -> web.Response:
 
 async def _change(request: web.Request, order: Order, breaks: Mapping[Key, Any] = NOTHING) -> web.Response:
     """Carry an order out, or with `plan=1` say what it would do."""
-    began, daemon = time.monotonic(), request.app[_DAEMON]
+    began, daemon = time.monotonic(), request.app[DAEMON]
     overrides = daemon.kept.overrides.copy()
     keys = order(daemon.config, overrides)
     if orders.flag(request.query, "plan"):
-        return _answer(await daemon.plan(daemon.config, overrides))
+        return answer(await daemon.plan(daemon.config, overrides))
     written = await daemon.change(overrides)
     return _changed(daemon, written, keys, breaks, began)
 
 
 async def _departure(request: web.Request) -> web.Response:
-    daemon, name = request.app[_DAEMON], request.match_info["backend"]
+    daemon, name = request.app[DAEMON], request.match_info["backend"]
     keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, request.query.get("service"))
-    return _answer({"backends": daemon.departures(keys)})
+    return answer({"backends": daemon.departures(keys)})
 
 
 async def _plan(request: web.Request) -> web.Response:
-    daemon, text = request.app[_DAEMON], (await _body(request)).get("config")
+    daemon, text = request.app[DAEMON], (await read_body(request)).get("config")
     if not isinstance(text, str):
         raise ConfigError("config", f"{text!r} is no text", "give the text of a configuration file")
-    return _answer(await daemon.plan(parse_config(text), daemon.kept.overrides))
+    return answer(await daemon.plan(parse_config(text), daemon.kept.overrides))
 
 
 async def _clear_flows(request: web.Request) -> web.Response:
-    return _answer({"forgotten": request.app[_DAEMON].sweeper.forget()})
+    return answer({"forgotten": request.app[DAEMON].sweeper.forget()})
 
 
 async def _take_evidence(request: web.Request) -> web.Response:
-    daemon = request.app[_DAEMON]
+    daemon = request.app[DAEMON]
     known = {(service.name, b.backend.name) for service in daemon.services for b in service.backends}
-    accounts, unknown = parse_accounts(await _json(request), known)
+    accounts, unknown = parse_accounts(await read_json(request), known)
     daemon.evidence.take(accounts)
-    return _answer({"taken": len(accounts), "unknown": sorted(f"{service}/{name}" for service, name in unknown)})
+    return answer({"taken": len(accounts), "unknown": sorted(f"{service}/{name}" for service, name in unknown)})
 
 
 async def _look_up(request: web.Request) -> web.Response:
-    daemon = request.app[_DAEMON]
+    daemon = request.app[DAEMON]
     address = parse_address("address", request.query.get("address", ""))
     found = daemon.lists.longest(address)
     prefix, verdict = found if found else (None, None)
-    return _answer({"address": str(address), "prefix": prefix, "verdict": verdict})
+    return answer({"address": str(address), "prefix": prefix, "verdict": verdict})
 
 
 async def _change_lists(request: web.Request) -> web.Response:
-    began, daemon = time.monotonic(), request.app[_DAEMON]
+    began, daemon = time.monotonic(), request.app[DAEMON]
     changes: dict[str, str | None] = {}
-    for text, verdict in (await _body(request)).items():
+    for text, verdict in (await read_body(request)).items():
         if verdict not in ("block", "allow", None):
             raise ConfigError(text, f"{verdict!r} is not known", 'give "block", "allow" or null')
         changes[parse_change("prefix", text)] = verdict
     await daemon.guard(changes)
-    return _answer({"changed": sorted(changes), "took_ms": round((time.monotonic() - began) * 1e3, 2)})
-
-
-async def _json(request: web.Request) -> Any:
-    try:
-        return await request.json()
-    except (ValueError, LookupError, RecursionError):
-        return None
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    body = await _json(request)
-    if not isinstance(body, dict):
-        raise ConfigError("body", "is no JSON object", 'send {"address": "192.0.2.1"}')
-    return body
+    return answer({"changed": sorted(changes), "took_ms": round((time.monotonic() - began) * 1e3, 2)})
 
 
 def _changed(daemon: Daemon, written: int, keys: list[Key], breaks: Mapping[Key, Any], began: float) -> web.Response:
@@ -236,4 +218,4 @@ def _changed(daemon: Daemon, written: int, keys: list[Key], breaks: Mapping[Key,
         told = {"breaks": breaks[service, name]} if (service, name) in breaks else {}
         backends.append({**now.get((service, name), gone), **told})
     took_ms = round((time.monotonic() - began) * 1e3, 2)
-    return _answer({"backends": backends, "writes": written, "took_ms": took_ms})
+    return answer({"backends": backends, "writes": written, "took_ms": took_ms})
