@@ -46,8 +46,8 @@ class Record:
     time: int  # CLOCK_MONOTONIC, ns
     tracers: int
     ingress: int
-    bytes: int
-    bytes_out: int
+    length: int  # of the frame as it arrived
+    length_out: int  # as it was sent; 0: it was not
     service: int
     backend: int
     slot: int
@@ -138,7 +138,9 @@ def _split(text: str) -> tuple[str, int | None]:
     elif not colon or ":" in head:
         return text, None
     if colon != ":" or not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
-        raise ConfigError("dst", f"{text!r} has no port behind its colon", 'write "192.0.2.10:80" or "[2001:db8::1]:80"')
+        raise ConfigError(
+            "dst", f"{text!r} has no port behind the colon", 'write "192.0.2.10:80" or "[2001:db8::1]:80"'
+        )
     return head, int(port)
 
 
@@ -186,7 +188,7 @@ def describe(record: Record, names: Names, ahead_ns: int) -> dict[str, Any]:
         "destination_port": headers.destination_port,
         "protocol": headers.protocol,
         "flags": headers.flags,
-        "bytes": record.bytes,
+        "bytes": record.length,
         "service": names.services.get(record.service),
         "backend": backend,
         "address": address,
@@ -195,15 +197,15 @@ def describe(record: Record, names: Names, ahead_ns: int) -> dict[str, Any]:
         "chosen": CHOSEN[record.chosen] if steered else None,
         "action": ACTIONS[record.action],
         "reason": reason,
-        "bytes_out": record.bytes_out or None,
+        "bytes_out": record.length_out or None,
         "interface_out": _interface_out(record, names, ingress, egress),
         "frame": base64.b64encode(record.arrived).decode(),
-        "frame_out": base64.b64encode(record.leaving).decode() if record.bytes_out else None,
+        "frame_out": base64.b64encode(record.leaving).decode() if record.length_out else None,
     }
 
 
 def _interface_out(record: Record, names: Names, ingress: str, egress: int) -> str | None:
-    if not record.bytes_out:
+    if not record.length_out:
         return None
     return ingress if ACTIONS[record.action] == "tx" or not egress else names.interface(egress)
 

@@ -54,9 +54,7 @@ def request_for(spec: Spec) -> Request:
     """Return the order for a balancer's programs."""
     contract = ("maps.h", "rows.h")
     own = ("trace_filters", "trace_notes", "trace_ring") if spec.trace else ()
-    return Request(
-        "balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags, own=own
-    )
+    return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags, own=own)
 
 
 _MAPPED = (

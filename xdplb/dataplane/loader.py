@@ -215,18 +215,18 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
     return answer
 
 
-def forget_others(place: Place, keep: Pinned) -> None:
+def forget_others(place: Place, keep: Pinned, spare: str = "") -> None:
     """Remove the pins of every other program and layout of this place, when nothing uses them any more.
 
-    The tunnel's are not among them.
+    The tunnel's are not among them, nor the program with this code.
     """
     for folder in place.pins.iterdir():
         if folder.is_dir() and folder != keep.folder and folder.name != TUNNEL:
             shutil.rmtree(folder, ignore_errors=True)
             _layout_file(place, folder.name).unlink(missing_ok=True)
-    code = keep.program.name.partition("_")[2]
+    code = keep.program.name.removeprefix("program_")
     for pin in [path for kind in ("program", "tail", "own") for path in keep.folder.glob(f"{kind}_*")]:
-        if pin.name.rpartition("_")[2] != code:
+        if pin.name.rpartition("_")[2] not in (code, spare):
             pin.unlink(missing_ok=True)
     for file in place.run.glob("own_*.json"):
         if file != _own_file(place, code):

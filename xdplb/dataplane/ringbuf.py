@@ -1,8 +1,8 @@
 """A BPF ring buffer read by mmap: records in the order in which they were written. Nothing is decided here.
 
-How it lies in memory: Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c. A page with the consumer's position, which is
-ours to write; a page with the producers'; then the bytes, mapped twice in a row, so that a record over the end is whole.
-A record is led by a word of its length and two flags, and takes a multiple of 8 bytes.
+How it lies in memory: Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c. A page with the consumer's position,
+which is ours to write; a page with the producers'; then the bytes, mapped twice in a row, so that a record over the end
+is whole. A record is led by a word of its length and two flags, and takes a multiple of 8 bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEADER_BYTES = 8
 
 
 class RingBuffer:
-    """The only reader of one ring buffer. Its descriptor can be waited for by epoll: it is readable when there is news."""
+    """The only reader of one ring buffer; epoll can wait for its descriptor, which is readable when there is news."""
 
     def __init__(self, fd: int) -> None:
         """Take over a descriptor of the map."""
@@ -43,6 +43,11 @@ class RingBuffer:
             at += -(-(bytes_ + HEADER_BYTES) // 8) * 8
         self._consumer[0] = at
         return found
+
+    @property
+    def most(self) -> int:
+        """As many records can lie in it at once."""
+        return self._size // (2 * HEADER_BYTES)
 
     def close(self) -> None:
         """Give memory and descriptor back."""

@@ -102,3 +102,8 @@ def _put_numbers(leaf: Any, asked: Filter) -> None:
 def monotonic_ns() -> int:
     """Return the time by the records' clock."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def realtime_ns() -> int:
+    """Return the time of day, in ns since 1970."""
+    return time.time_ns()
