@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.rig.packets import tcp
-from tests.test_traced import RECORD, REASONS, SERVICES
+from tests.test_traced import REASONS, RECORD, SERVICES
 from xdplb.contract import CONSTANTS
 from xdplb.sources import Sources
 from xdplb.traced import Record, names_of

@@ -54,12 +54,14 @@ class _Namer:
         return parse_filter(query, self._daemon.services, self.reasons)
 
 
-def _duration(query: Mapping[str, str], usual: float, most: float) -> float:
+def parse_for(query: Mapping[str, str], usual: float, most: float) -> float:
+    """Return how long to look, in seconds. Raises ConfigError."""
     text = query.get("for_s")
     return usual if text is None else within("for_s", parse_duration("for_s", text), 0.1, most)
 
 
-def _count(query: Mapping[str, str], usual: int, most: int) -> int:
+def parse_count(query: Mapping[str, str], usual: int, most: int) -> int:
+    """Return how many to tell at the most. Raises ConfigError."""
     text = query.get("count", str(usual))
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
         raise ConfigError("count", f"{text!r} is no number", f"give 1 to {most}")
@@ -73,8 +75,8 @@ async def _trace(request: web.Request) -> web.StreamResponse:
     """Send packets as server-sent events until time or count are over, or nobody is there any more."""
     daemon, query = request.app[DAEMON], request.query
     namer = _Namer(daemon)
-    asked, count = namer.parse(query, "for_s", "count"), _count(query, COUNT, MOST_COUNT)
-    tracer = await daemon.tracing.open(asked, _duration(query, FOR_S, MOST_S))
+    asked, count = namer.parse(query, "for_s", "count"), parse_count(query, COUNT, MOST_COUNT)
+    tracer = await daemon.tracing.open(asked, parse_for(query, FOR_S, MOST_S))
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     try:
         with contextlib.suppress(ConnectionResetError):
@@ -135,8 +137,8 @@ async def _sources(request: web.Request) -> web.Response:
     """Look at packets for some seconds; say who sent most."""
     daemon, query = request.app[DAEMON], request.query
     namer = _Namer(daemon)
-    asked, count = namer.parse(query, "for_s", "count"), _count(query, SOURCES_COUNT, SOURCES_MOST)
-    tracer = await daemon.tracing.open(asked, _duration(query, SOURCES_FOR_S, SOURCES_MOST_S))
+    asked, count = namer.parse(query, "for_s", "count"), parse_count(query, SOURCES_COUNT, SOURCES_MOST)
+    tracer = await daemon.tracing.open(asked, parse_for(query, SOURCES_FOR_S, SOURCES_MOST_S))
     found = Sources()
     try:
         over = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -30,7 +31,14 @@ def sources(target: Target, /, as_json: bool, **asked: str | None) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(f"{'PACKETS':>12}  {'SOURCE':<39}  {'SERVICE':<16}  REASON")
+    for text in table(found):
+        click.echo(text)
+
+
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [f"{'PACKETS':>12}  {'SOURCE':<39}  {'SERVICE':<16}  REASON"]
     for row in found:
         reason = row["reason"] or "forwarded"
-        click.echo(f"{row['packets']:>12,}  {row['source']:<39}  {row['service'] or '-':<16}  {reason}")
+        lines.append(f"{row['packets']:>12,}  {row['source']:<39}  {row['service'] or '-':<16}  {reason}")
+    return lines

@@ -69,7 +69,9 @@ def _followed(packets: Iterator[tuple[str, Packet]]) -> Iterator[Packet]:
     count = 0
     try:
         for kind, document in packets:
-            if kind == "packet":
+            if kind == "start":
+                click.echo(f"tracing for {document['for_s']:g} s, or {document['count']:,} packets", err=True)
+            elif kind == "packet":
                 count += 1
                 yield document
             elif kind == "end":
@@ -89,7 +91,12 @@ def line(packet: Packet) -> str:
     headers = Headers(*(packet[name] for name in Headers.__dataclass_fields__))
     source, destination = headers.ends()
     words = [f"{when}.{micros:06}", packet["interface"], source, ">", destination, headers.protocol or "-"]
-    words += [headers.flags or "-", str(packet["bytes"]), "->", click.style(_to(packet), bold=bool(packet["backend"]))]
+    words += [
+        headers.flags or "-",
+        str(packet["bytes"]),
+        "->",
+        click.style(_to(packet), bold=True if packet["backend"] else None),
+    ]
     words += ["slot", _slot(packet), _verdict(packet), str(packet["bytes_out"] or "-")]
     return " ".join(words)
 
