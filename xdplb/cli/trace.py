@@ -91,18 +91,14 @@ def line(packet: Packet) -> str:
     headers = Headers(*(packet[name] for name in Headers.__dataclass_fields__))
     source, destination = headers.ends()
     words = [f"{when}.{micros:06}", packet["interface"], source, ">", destination, headers.protocol or "-"]
-    words += [
-        headers.flags or "-",
-        str(packet["bytes"]),
-        "->",
-        click.style(_to(packet), bold=True if packet["backend"] else None),
-    ]
+    words += [headers.flags or "-", str(packet["bytes"]), "->", _to(packet)]
     words += ["slot", _slot(packet), _verdict(packet), str(packet["bytes_out"] or "-")]
     return " ".join(words)
 
 
 def _to(packet: Packet) -> str:
-    return f"{packet['service'] or '-'}/{packet['backend'] or '-'}"
+    where = f"{packet['service'] or '-'}/{packet['backend'] or '-'}"
+    return click.style(where, bold=True) if packet["backend"] else where
 
 
 def _slot(packet: Packet) -> str:
