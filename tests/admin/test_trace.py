@@ -45,6 +45,8 @@ def test_who_sends_most_is_told_and_who_goes_away_is_noticed(running: Stand) -> 
     found: list[dict[str, object]] = []
     told = running.client.trace({"for_s": "600"})
     next(told)
+    running.client.drain_backend("b2", None)
+    assert compiled(running)  # also after a reconcile
     asked = {"for_s": "0.6", "reason": "forwarded", "dst": ":80"}
     looking = threading.Thread(target=lambda: found.extend(running.client.sources(asked)))
     looking.start()

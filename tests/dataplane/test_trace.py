@@ -15,6 +15,7 @@ from tests.rig.packets import BACKENDS4, CLIENT4, CLIENT6, VIP4, VIP6, config, d
 from tests.rig.xdp import Action, Xdp, desired
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import syscall
+from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.trace import HEAD, TraceMaps, monotonic_ns
 from xdplb.traced import CHOSEN, STATES, Filter, Names, Record, names_of
 
@@ -175,6 +176,13 @@ def test_why_a_backend_was_chosen_is_told(traced: Xdp, maps: TraceMaps) -> None:
     assert said(send(port, "A")) == ("moving", "previous", "four11")
     assert said(again) == ("moving", "remembered", "four11")
     assert said(new) == ("moving", "ring", "four12")
+
+
+def test_a_program_that_traces_is_adopted_with_its_maps(traced: Xdp) -> None:
+    again = Kernel.load(traced.place, traced.kernel.spec)
+    assert (again.pinned.adopted, again.pinned.own) == (True, traced.kernel.pinned.own)
+    TraceMaps(again).close()
+    again.close()
 
 
 def maps_of(fd: int) -> set[int]:
