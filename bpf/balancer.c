@@ -8,8 +8,8 @@
  * Compiled with what the configuration uses, each 0 or 1: USE_VIP4, USE_VIP6 (families of VIPs), USE_IPIP4, USE_IPIP6,
  * USE_GUE4, USE_GUE6, USE_L2, USE_LOCAL (ways to backends), USE_VLAN, USE_SCTP, USE_RANGES, USE_ANY, USE_NETWORKS (kinds
  * of VIPs), USE_CLIENT (affinity), USE_PREFIXES, USE_LIMITS (guard), USE_REDIRECT (several interfaces), USE_FRAGS (frames
- * of several buffers), USE_SECOND_CHANCE, USE_PASSIVE, USE_TRACE (only while somebody traces); and with HASH_KEY, SERVICES_SEED, SOURCE4_BITS, SOURCE6_BITS, OUTER_DF, ANSWER_COST,
- * BLOCK_COUNTS_ONLY, and the sizes that maps.h names.
+ * of several buffers), USE_SECOND_CHANCE, USE_PASSIVE, USE_TRACE (only while somebody traces); and with HASH_KEY,
+ * SERVICES_SEED, SOURCE4_BITS, SOURCE6_BITS, OUTER_DF, ANSWER_COST, BLOCK_COUNTS_ONLY, and the sizes that maps.h names.
  */
 #include "trace.h"
 #include "find_service.h"
