@@ -16,6 +16,7 @@ from xdplb.headers import read_headers
 FOUR, SIX = IP(src="198.51.100.7", dst="192.0.2.10"), IPv6(src="2001:db8:c::7", dst="2001:db8::10")
 E4, E6 = ("198.51.100.7:4000", "192.0.2.10:80"), ("[2001:db8:c::7]:4000", "[2001:db8::10]:80")
 PLAIN4, PLAIN6 = ("198.51.100.7", "192.0.2.10"), ("2001:db8:c::7", "2001:db8::10")
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 SYN = TCP(sport=4000, dport=80, flags="SA")
 
 
@@ -39,13 +40,13 @@ SYN = TCP(sport=4000, dport=80, flags="SA")
     ],
 )
 def test_who_to_whom_and_what(packet: Any, ends: tuple[str, str], protocol: str, flags: str) -> None:
-    read = read_headers(bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet))
+    read = read_headers(bytes(ETHER / packet))
     assert (read.ends(), read.protocol, read.flags) == (ends, protocol, flags)
 
 
 def test_no_frame_is_an_error() -> None:
     rng = Random(1)
-    whole = [bytes(Ether() / packet) for packet in (FOUR / SYN, SIX / IPv6ExtHdrHopByHop() / SYN, Dot1Q() / FOUR)]
+    whole = [bytes(ETHER / packet) for packet in (FOUR / SYN, SIX / IPv6ExtHdrHopByHop() / SYN, Dot1Q() / FOUR)]
     for frame in whole:
         for end in range(len(frame)):
             read_headers(frame[:end])

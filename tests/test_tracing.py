@@ -116,6 +116,7 @@ def test_the_program_comes_and_goes_under_traffic_and_every_packet_is_counted(
 
 
 def test_tracers_end_at_their_time_go_on_over_other_tables_and_are_not_too_many(lab: Lab, place: loader.Place) -> None:
+    """In generic mode, in which tracing is the same."""
     larger = replace(SMALL.capacity, backends=512)
 
     async def scene(forwarding: Forwarding) -> None:
@@ -134,11 +135,17 @@ def test_tracers_end_at_their_time_go_on_over_other_tables_and_are_not_too_many(
             await forwarding.become(replace(forwarding.kernel.spec, capacity=larger), SERVICES)
             after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             await until(lambda: newest(long) > after, "records of the other program")
-            await tracing.finish()
-        assert (forwarding.kernel.spec.trace, tracing.wanted) == (False, False)
+        tracing.stop()
         assert long.stopped
+        assert not tracing.wanted
 
-    play(lab, place, scene)
+    async def next_start(forwarding: Forwarding) -> None:
+        """After a daemon that died before the program was out."""
+        await forwarding.load(replace(SMALL, capacity=larger))
+        assert not forwarding.kernel.spec.trace
+
+    play(lab, place, scene, Mode.GENERIC)
+    play(lab, place, next_start, Mode.GENERIC)
 
 
 def newest(tracer: Tracer) -> int:
@@ -156,21 +163,3 @@ def test_who_does_not_read_loses_records_and_memory_stays_bounded() -> None:
 
     tracer = asyncio.run(scene())
     assert (tracer.queue.qsize(), tracer.missed) == (timing.WAITING, 7)
-
-
-def test_a_start_goes_on_without_what_a_dead_daemon_traced_with(lab: Lab, place: loader.Place) -> None:
-    async def before(forwarding: Forwarding) -> None:
-        tracing = await begin(forwarding)
-        with sending(lab):
-            await first(await tracing.open(Filter(port=53), 60))
-        assert forwarding.kernel.spec.trace
-
-    async def after(forwarding: Forwarding) -> None:
-        assert await forwarding.load(SMALL)  # adopted: the one without was kept
-        await forwarding.write(SERVICES, SMALL)
-        await forwarding.attach()
-        assert not forwarding.kernel.spec.trace
-        assert not list(forwarding.kernel.pinned.folder.glob("own_*"))
-
-    play(lab, place, before, Mode.GENERIC)  # in which tracing is the same
-    play(lab, place, after, Mode.GENERIC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,17 +16,28 @@ from xdplb.admin.trace import ASKED, PATHS, ROUTES, parse_count, parse_for
 from xdplb.errors import ConfigError
 
 
+@pytest.fixture(scope="module")
+def daemon(stand_session: Stand) -> Iterator[Stand]:
+    """One daemon for all tests here."""
+    stand_session.start_daemon(QUICKSTART)
+    for host in stand_session.lab.backends:
+        stand_session.wait_state(host, "up")
+    yield stand_session
+    stand_session.kill_daemon()
+    stand_session.forget_balancer()
+
+
 def compiled(stand: Stand) -> bool:
     return "trace" in stand.client.status()["interface"]["compiled"]
 
 
-def test_packets_are_told_until_the_count_and_a_killed_daemon_leaves_nothing(running: Stand) -> None:
-    told = running.client.trace({"service": "web", "for_s": "20", "count": "3"})
+def test_packets_are_told_until_the_count_and_a_killed_daemon_leaves_nothing(daemon: Stand) -> None:
+    told = daemon.client.trace({"service": "web", "for_s": "20", "count": "3"})
     assert next(told) == ("start", {"for_s": 20, "count": 3})
-    assert compiled(running)
-    status, answer = request(running, "GET", "/v1/sources?sauce=1")
+    assert compiled(daemon)
+    status, answer = request(daemon, "GET", "/v1/sources?sauce=1")
     assert (status, answer["error"][:33]) == (400, "sauce: is not known; known here: ")
-    who, _ = ask(running.lab, VIP4, 80)
+    who, _ = ask(daemon.lab, VIP4, 80)
     packets = [next(told)[1] for _ in range(3)]
     assert next(told) == ("end", {"why": "count", "packets": 3, "lost": 0})
     assert [(p["service"], p["backend"], p["action"], p["flags"]) for p in packets[:2]] == [
@@ -33,31 +45,32 @@ def test_packets_are_told_until_the_count_and_a_killed_daemon_leaves_nothing(run
         ("web", who, "tx", "A"),
     ]
 
-    next(running.client.trace({"for_s": "600"}))
-    running.kill_daemon()
-    running.start_daemon(QUICKSTART)
+    next(daemon.client.trace({"for_s": "600"}))
+    daemon.kill_daemon()
+    daemon.start_daemon(QUICKSTART)
 
-    assert running.client.status()["start"]["adopted"]
-    assert not compiled(running)
+    assert daemon.client.status()["start"]["adopted"]
+    assert not compiled(daemon)
 
 
-def test_who_sends_most_is_told_and_who_goes_away_is_noticed(running: Stand) -> None:
+def test_who_sends_most_is_told_and_who_goes_away_is_noticed(daemon: Stand) -> None:
     found: list[dict[str, object]] = []
-    told = running.client.trace({"for_s": "600"})
+    told = daemon.client.trace({"for_s": "600"})
     next(told)
-    running.client.drain_backend("b2", None)
-    assert compiled(running)  # also after a reconcile
+    daemon.client.drain_backend("b2", None)
+    assert compiled(daemon)  # also after a reconcile
+    daemon.client.undrain_backend("b2", None)
     asked = {"for_s": "0.6", "reason": "forwarded", "dst": ":80"}
-    looking = threading.Thread(target=lambda: found.extend(running.client.sources(asked)))
+    looking = threading.Thread(target=lambda: found.extend(daemon.client.sources(asked)))
     looking.start()
     while looking.is_alive():
-        ask(running.lab, VIP4, 80)
+        ask(daemon.lab, VIP4, 80)
     assert [(row["service"], row["reason"], row["forwarded"]) for row in found] == [("web", None, True)]
     assert isinstance(found[0]["packets"], int)
     assert found[0]["packets"] > 5
 
     told.close()  # type: ignore[attr-defined]
-    wait_for(lambda: not compiled(running), "the program without")
+    wait_for(lambda: not compiled(daemon), "the program without")
 
 
 @pytest.mark.parametrize(
