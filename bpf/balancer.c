@@ -8,9 +8,10 @@
  * Compiled with what the configuration uses, each 0 or 1: USE_VIP4, USE_VIP6 (families of VIPs), USE_IPIP4, USE_IPIP6,
  * USE_GUE4, USE_GUE6, USE_L2, USE_LOCAL (ways to backends), USE_VLAN, USE_SCTP, USE_RANGES, USE_ANY, USE_NETWORKS (kinds
  * of VIPs), USE_CLIENT (affinity), USE_PREFIXES, USE_LIMITS (guard), USE_REDIRECT (several interfaces), USE_FRAGS (frames
- * of several buffers), USE_SECOND_CHANCE, USE_PASSIVE; and with HASH_KEY, SERVICES_SEED, SOURCE4_BITS, SOURCE6_BITS, OUTER_DF, ANSWER_COST,
- * BLOCK_COUNTS_ONLY, and the sizes that maps.h names.
+ * of several buffers), USE_SECOND_CHANCE, USE_PASSIVE, USE_TRACE (only while somebody traces); and with HASH_KEY,
+ * SERVICES_SEED, SOURCE4_BITS, SOURCE6_BITS, OUTER_DF, ANSWER_COST, BLOCK_COUNTS_ONLY, and the sizes that maps.h names.
  */
+#include "trace.h"
 #include "find_service.h"
 #include "parse.h"
 #include "parse_any.h"
@@ -95,6 +96,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *p)
 {
 	TRY(parse(ctx, p));
 	TRY(find_service(p));
+	trace_service(p);
 	if (unlikely(p->inner_bytes > p->service->mtu))
 		return UNUSUAL;
 	if (USE_SECOND_CHANCE && needs_second_chance(p))
@@ -116,6 +118,7 @@ static __always_inline int balance_unusual(struct xdp_md *ctx, struct packet *p)
 		return answer_echo(ctx, p);
 	TRY(find_service(p));
 	TRY(take_up(p));
+	trace_service(p);
 	TRY(guard(p));
 	TRY(steer(p));
 	if (!GOES(p, LOCAL)) {
@@ -144,6 +147,8 @@ static __always_inline int finish(const struct packet *p, int how)
 int balancer(struct xdp_md *ctx)
 {
 	struct packet p = {};
+
+	trace_arrival(ctx);
 	int how = balance(ctx, &p);
 
 	if (how == UNUSUAL) {
@@ -151,12 +156,17 @@ int balancer(struct xdp_md *ctx)
 		how = END_WITH(&p, passed_protocol,
 			       XDP_PASS); /* the other program is not there: never seen */
 	}
-	return finish(&p, how);
+	int action = finish(&p, how);
+
+	trace_departure(ctx, &p, how, action);
+	return action;
 }
 
 int unusual(struct xdp_md *ctx)
 {
 	struct packet p = {};
+	int how = balance_unusual(ctx, &p), action = finish(&p, how);
 
-	return finish(&p, balance_unusual(ctx, &p));
+	trace_departure(ctx, &p, how, action);
+	return action;
 }

@@ -8,6 +8,7 @@
 
 #include "flows.h"
 #include "progress.h"
+#include "trace.h"
 
 #define SLOT_BACKEND (SLOT_MOVED - 1)
 
@@ -41,9 +42,11 @@ static __always_inline __u32 keep_flow(const struct packet *p, __u32 slot, __u32
 	} else if (m.found && is_up(m.found & FLOW_BACKEND)) {
 		if (tells)
 			note_alive(p, &m);
+		trace_choice(CHOSEN_REMEMBERED);
 		return m.found & FLOW_BACKEND;
 	} else if (moving && is_up(before)) {
 		chosen = before;
+		trace_choice(CHOSEN_PREVIOUS);
 		new = tells && !m.found;
 	}
 	if (new)
@@ -94,6 +97,7 @@ static __always_inline int steer(struct packet *p)
 		return END(dropped_no_backend, XDP_DROP);
 	__u32 slot = two->slot[half], chosen = slot;
 
+	trace_slot(p, index, slot);
 	if (unlikely(slot >> 30)) {
 		two = previous.lookup(&pair);
 		if (!two)
@@ -104,6 +108,7 @@ static __always_inline int steer(struct packet *p)
 	}
 	if (unlikely(!chosen))
 		return END(dropped_no_backend, XDP_DROP);
+	trace_backend(chosen);
 	p->backend = backends.lookup(&chosen);
 	p->traffic = traffic.lookup(&chosen);
 	if (!p->backend || !p->traffic)

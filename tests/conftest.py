@@ -15,7 +15,7 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "second_lab", "play", "plain"}
-ROOT_FIXTURES |= {"lab", "stand", "running"}
+ROOT_FIXTURES |= {"lab", "stand", "running", "traced"}
 pytest_plugins = ["tests.rig.net", "tests.rig.second", "tests.rig.servers"]
 
 
@@ -60,6 +60,22 @@ def full_session() -> Iterator[Xdp]:
     full.kernel.put_devices([1])  # what BPF_PROG_TEST_RUN says that a frame came in by
     yield full
     full.close()
+
+
+@pytest.fixture(scope="session")
+def traced_session() -> Iterator[Xdp]:
+    """The program as somebody sees it who traces."""
+    traced = Xdp(replace(SPEC, trace=True), f"test-traced-{os.getpid()}")
+    yield traced
+    traced.close()
+
+
+@pytest.fixture
+def traced(traced_session: Xdp) -> Xdp:
+    """The program that traces, with empty tables."""
+    traced_session.apply(())
+    traced_session.forget()
+    return traced_session
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def test_what_the_network_says_counts_too() -> None:
     assert compiled(HEAD + WEB + B4, mtus=[1500]).frags is False
     assert compiled(HEAD + WEB + B4, mtus=[1500, 9000]).frags is True
     assert compiled(HEAD + WEB + B4, vlans=True).vlan is True
+    assert compiled(HEAD + WEB + B4, trace=True).trace is True
     assert compiled(HEAD + WEB + B4, prefixes=1 << 20).capacity.spans == 1 << 20
 
 

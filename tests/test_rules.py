@@ -19,6 +19,7 @@ PURE = [
     ["differences", "slots", "operators", "slow_start", "leaving", "plan", "admin/orders"],
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/certificate", "health/passive", "health/request"],
+    ["headers", "pcapng", "traced", "sources"],
     ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
@@ -44,12 +45,13 @@ DOORS = {
 # Law 1: imports only go down. A file may import from its own level and those below.
 LEVELS = [
     {"__init__", "errors", "model", "contract", "health/kinds"},
-    {"hashing", "ring", "tables", "prefixes", "values", "links", "differences", "traps"},
+    {"hashing", "ring", "tables", "prefixes", "values", "links", "differences", "traps"} | {"headers", "pcapng"},
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
-    {"slots"},
+    {"slots"} | {"traced", "sources"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
+    {"tracing"},
     {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
     {"daemon", "tui"},
     {"admin"},
@@ -107,7 +109,7 @@ def test_law_4_what_python_knows_of_maps_it_takes_from_the_compiler() -> None:
     files = {path.name: path.read_text() for path in (ROOT / "bpf").glob("*.[ch]")}
     structs = {name: re.findall(r"^struct (\w+) \{", text, re.M) for name, text in files.items()}
     constants = {name: re.findall(r"^#define (\w+) ", text, re.M) for name, text in files.items()}
-    contracts = {"backend.h", "maps.h", "prefix_maps.h", "probe_maps.h", "decap_maps.h"}
+    contracts = {"backend.h", "maps.h", "prefix_maps.h", "probe_maps.h", "decap_maps.h", "trace_maps.h"}
     assert contracts == {name for name in files if name.endswith("maps.h")} | {"backend.h"}
     again = [
         f"{other}: {what}, of {name}"

@@ -18,5 +18,5 @@ def read_constants(text: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"^#define (\w+) (\d+)\b", text, re.M)}
 
 
-CONTRACTS = ("backend.h", "maps.h", "probe_maps.h")
+CONTRACTS = ("backend.h", "maps.h", "probe_maps.h", "trace_maps.h")
 CONSTANTS = read_constants("".join((BPF_DIR / header).read_text() for header in CONTRACTS))

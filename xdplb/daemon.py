@@ -46,6 +46,7 @@ from xdplb.schedule import Schedule
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
+from xdplb.tracing import Tracing
 from xdplb.trial import Trial, take_lock
 from xdplb.tunnel import Settings, Tunnel, detach
 from xdplb.upkeep import Upkeep
@@ -117,6 +118,7 @@ class Daemon:
         self.forwarding.carry = self._carry
         self.sweeper = Sweeper(self.forwarding, self._swept)
         self.passive = Passive(self.forwarding, self._suspect)
+        self.tracing = Tracing(self.forwarding, self._turn)
         self._looking: list[asyncio.Task[None]] = []  # for ever, at what the kernel counts
         self.upkeep = Upkeep(self.network, self.forwarding)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
@@ -301,6 +303,7 @@ class Daemon:
         """Stop looking; return what becomes of what is attached."""
         if self._proving:
             self._proving.cancel()
+        await self.tracing.finish()
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
@@ -411,6 +414,7 @@ class Daemon:
             "mtus": [nic.mtu for nic in self.network.nics],
             "vlans": self.network.tagged,
             "prefixes": self.lists.words(self.config.guard.max_prefixes),
+            "trace": self.tracing.wanted,
         }
         made_of = known, overrides.added, overrides.removed, facts
         if self._specs is None or self._specs[0] != made_of:

@@ -32,11 +32,12 @@ def spec_for(
     mtus: Iterable[int] = (),
     vlans: bool = False,
     prefixes: int = 0,
+    trace: bool = False,
 ) -> Spec:
     """Return what must be compiled in for these services, in tables as they are if known.
 
     `mtus` of the balancer's interfaces; `vlans`: a way to a backend has a tag of its own; `prefixes`: how many words
-    the guard's lists need in the kernel.
+    the guard's lists need in the kernel; `trace`: somebody looks at packets.
     """
     balancer, vips = config.balancer, [vip for service in services for vip in service.vips]
     ways = {way for service in services for way in ways_of(service)} or {Way.IPIP4}
@@ -67,6 +68,7 @@ def spec_for(
         redirect=len(balancer.interfaces) > 1,
         second_chance=any(service.second_chance for service in services),
         passive=any(service.passive for service in services),
+        trace=trace,
         frags=any(mtu > LONGEST_BUFFER for mtu in mtus),
         source4_bits=balancer.source4.max_prefixlen - balancer.source4.prefixlen if balancer.source4 else 0,
         source6_bits=balancer.source6.max_prefixlen - balancer.source6.prefixlen if balancer.source6 else 0,

@@ -17,7 +17,7 @@ from typing import Any
 from xdplb import __version__
 from xdplb.carry import copy_flows, only_real, room_for, transplant
 from xdplb.dataplane import loader
-from xdplb.dataplane.kernel import Kernel
+from xdplb.dataplane.kernel import Kernel, request_for
 from xdplb.dataplane.plane import Spec, spec_from
 from xdplb.dataplane.syscall import program_by_id
 from xdplb.desired import DesiredService
@@ -50,6 +50,7 @@ class Forwarding:
         """`interfaces` are looked at anew each time: their numbers change."""
         self.place, self.interfaces, self.mode = place, interfaces, mode
         self.carry: Callable[[Totals], None] = lambda totals: None
+        self.swapped: Callable[[Kernel], None] = lambda kernel: None  # called with each program that replaced another
         self._kernel: Kernel | None = None
         self._old: Kernel | None = None  # tables that are still in use, when the new ones have been made at a start
         self._carried: Tables | None = None  # what new tables are taken for until they have been written
@@ -110,7 +111,8 @@ class Forwarding:
         known, attached = self.known_spec(), self.attached()
         old = self._open_old(known or spec, forget) if attached else None
         if known and known.sizes() == spec.sizes() and attached:
-            spec = known.union(spec)  # the tables may still hold what the new configuration does without
+            # The tables may still hold what the new configuration does without; but who traced is gone.
+            spec = replace(known.union(spec), trace=False)
         elif old:
             spec = replace(spec, capacity=spec.capacity.union(room_for(old.tables())))
         self._kernel = await asyncio.to_thread(Kernel.load, self.place, spec, old)
@@ -257,7 +259,9 @@ class Forwarding:
 
     def _tidy(self) -> None:
         if self.trial is None:
-            loader.forget_others(self.place, self.kernel.pinned)
+            # The program that does not trace stays at hand: it is back at once, also after the death of this daemon.
+            plain = request_for(replace(self.kernel.spec, trace=False)).code if self.kernel.spec.trace else ""
+            loader.forget_others(self.place, self.kernel.pinned, plain)
         current = {"version": __version__, "layout": self.kernel.pinned.folder.name, "spec": asdict(self.kernel.spec)}
         (self.place.run / "spec.json").write_text(json.dumps(current))
 
@@ -338,6 +342,7 @@ class Forwarding:
             for name, index in self.present().items():
                 self._put_on(new.pinned, name, index)
         self._kernel = new
+        self.swapped(new)
         if other_tables:
             self.prefixes = prefixes
             self.adopt_transitions(services)

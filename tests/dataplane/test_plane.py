@@ -8,7 +8,7 @@ import pytest
 
 from tests.rig.xdp import SPEC
 from xdplb.contract import BPF_DIR
-from xdplb.dataplane.plane import spec_from
+from xdplb.dataplane.plane import SWITCHES, spec_from
 
 
 def test_defines_hold_switches_sizes_seed_and_key() -> None:
@@ -49,3 +49,8 @@ def test_a_spec_of_another_version_is_not_taken() -> None:
 def test_every_constant_is_used_by_the_program() -> None:
     text = "".join(path.read_text() for path in BPF_DIR.glob("*.[ch]"))
     assert not [name for name in SPEC.defines() if name.removeprefix("USE_") not in text]
+
+
+def test_the_programs_head_names_every_switch() -> None:
+    head = (BPF_DIR / "balancer.c").read_text().split("#include")[0]
+    assert [name for name in SWITCHES if f"USE_{name.upper()}" not in head] == []

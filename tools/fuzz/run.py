@@ -19,11 +19,14 @@ from tools.fuzz.mutations import Mutations
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import syscall
 from xdplb.dataplane.plane import Spec
+from xdplb.dataplane.trace import HEAD, TraceMaps
 from xdplb.hashing import flow_name, hash_account
 from xdplb.reconcile import NoRoom
 from xdplb.tables import MOVED, MOVING, LimitRow, PutSlots, Tables, slot_parts, slot_word
+from xdplb.traced import ACTIONS, Filter, Names
 
 BATCH = 400  # frames between two looks at the counters
+FOR_EVER = 1 << 62  # CLOCK_MONOTONIC, ns
 LINEAR = 3520  # bytes of a frame that BPF_PROG_TEST_RUN keeps in one buffer
 MOMENTS = 200  # that pass from state to state: an attempt of the last one is fresh, of the one before no more
 WHAT = {"packet_rate": 1, "connection_rate": 2}  # ACCOUNT_OF_
@@ -57,10 +60,13 @@ class Run:
     def __init__(self, spec: Spec, name: str | None = None) -> None:
         self.xdp = Xdp(spec, name or f"fuzz-{os.getpid()}")
         self.test = syscall.TestRun(self.xdp.fd)
+        self.traces = TraceMaps(self.xdp.kernel) if spec.trace else None
         self.tally = Tally()
 
     def close(self) -> None:
         """Leave nothing behind."""
+        if self.traces:
+            self.traces.close()
         self.xdp.close()
 
     # --- a configuration ------------------------------------------------------------------------------------
@@ -137,6 +143,10 @@ class Run:
         self.reasons: Counter[str] = Counter()
         self.traffic: dict[int, list[int]] = {}  # by identity
         self._limits: dict[int, LimitRow] = {}  # the same
+        if self.traces:
+            self.traces.put_filter(0, Filter(), FOR_EVER)
+            self.traces.read(BATCH)
+            self._reasons = list(self.xdp.kernel.verdicts())
 
     def enter(self, number: int) -> bool:
         """Go on to a state; False when the tables have no room for it."""
@@ -171,7 +181,19 @@ class Run:
         if action != expected.action or (left != expected.frame and action != Action.DROP):
             return Difference("frame", _show(expected), _show(Outcome(Action(action), left)))
         self._note(expected, len(frame))
-        return None
+        return self._compare_trace(frame, expected) if self.traces else None
+
+    def _compare_trace(self, frame: bytes, expected: Outcome) -> Difference | None:
+        """See whether what was traced is what happened."""
+        assert self.traces
+        names, leaves = Names(self._reasons), expected.action in (Action.TX, Action.REDIRECT)
+        got = [
+            (ACTIONS[r.action].upper(), names.reason(r.reason) or "", r.length, r.arrived, r.length_out, r.leaving)
+            for r in self.traces.read(2)
+        ]
+        out = expected.frame if leaves else b""
+        told = (expected.action.name, expected.reason, len(frame), frame[:HEAD], len(out), out[:HEAD])
+        return None if got == [told] else Difference("trace", str(told), str(got))
 
     def _note(self, outcome: Outcome, size: int) -> None:
         tally = self.tally

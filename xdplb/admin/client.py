@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from xdplb.errors import ConfigError, DaemonError
 
 TIMEOUT_S = 30.0
+SOURCES_TIMEOUT_S = 120.0  # they look for 60 s at the most
 CHECK_TIMEOUT_S = 600.0  # a probe may take 100 s, and others wait for their turn
 
 
@@ -98,6 +99,33 @@ class Client:
         if follow:
             raise DaemonError("the daemon has ended")
 
+    def trace(self, asked: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield ("start", {}), ("packet", what became of it)..., ("end", why and how many). Raises as others do.
+
+        `asked` is the query of `GET /v1/trace`.
+        """
+        connection = _Connection(self.path)
+        with contextlib.closing(connection), _told(self.path):
+            connection.request("GET", f"/v1/trace{_query(**asked)}")
+            answer = connection.getresponse()
+            if answer.status != 200:
+                _refuse(answer.status, json.loads(answer.read()))
+            kind = ""
+            for line in answer:
+                name, _, rest = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = rest
+                elif name == "data":
+                    yield kind, json.loads(rest)
+        if kind != "end":
+            raise DaemonError("the daemon has ended")
+
+    def sources(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return who sends most. `asked` is the query of `GET /v1/sources`. Raises ConfigError, DaemonError."""
+        answer: Any = self._ask("GET", f"/v1/sources{_query(**asked)}", timeout_s=SOURCES_TIMEOUT_S)
+        found: list[dict[str, Any]] = answer
+        return found
+
     def plan(self, config: str) -> dict[str, Any]:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
         return self._ask("POST", "/v1/plan", {"config": config})
@@ -119,12 +147,17 @@ class Client:
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())
-        if answer.status == 400:
-            key, _, rest = document["error"].partition(": ")
-            raise ConfigError(key, rest)
-        if answer.status >= 300:
-            raise DaemonError(document["error"])
+        _refuse(answer.status, document)
         return document
+
+
+def _refuse(status: int, document: Any) -> None:
+    """Raise what an answer says that went wrong."""
+    if status == 400:
+        key, _, rest = document["error"].partition(": ")
+        raise ConfigError(key, rest)
+    if status >= 300:
+        raise DaemonError(document["error"])
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ _COMMANDS = {
     "status": "xdplb.cli.status:status",
     "check": "xdplb.cli.check:check",
     "events": "xdplb.cli.events:events",
+    "trace": "xdplb.cli.trace:trace",
+    "sources": "xdplb.cli.sources:sources",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",

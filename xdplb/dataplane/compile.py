@@ -22,15 +22,17 @@ from xdplb.dataplane import layout, syscall
 from xdplb.dataplane.source import BPF_DIR, join
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH
+RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
 TAIL = "tail"  # the map through which one program goes on in another
 
 
 def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
-    """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}}.
+    """Load `function` of `source` with `defines`; pin it at `program`; return {"maps", "own"}: descriptions by name.
 
     It is an XDP program, or one of the `kind` that is named. With `tail`, another function of it, the map of that name
     leads there, and is pinned at `tail_pin`. Maps with a pin in `pin_dir` are adopted, the others created and pinned
-    there.
+    there. Those that are the program's `own` are always new, and are pinned at the paths given; a ring buffer has no
+    description.
     Raises ValueError when an adopted map has another shape than the program wants.
     """
     os.environ.setdefault("BCC_KERNEL_SOURCE", str(BPF_DIR / "shim"))
@@ -41,14 +43,17 @@ def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
     cflags += [f"-D{name}={value}" for name, value in request["defines"].items()]
     bpf = BPF(text=join(BPF_DIR / request["source"]).encode(), cflags=cflags)
     maps = dict(_describe_map(bpf, index) for index in range(lib.bpf_num_tables(ctypes.c_void_p(bpf.module))))
-    pins = Path(request["pin_dir"])
+    pins, own = Path(request["pin_dir"]), {}
+    for name, path in request.get("own", {}).items():
+        own[name] = maps.pop(name)
+        syscall.pin(lib.bpf_table_fd(ctypes.c_void_p(bpf.module), name.encode()), Path(path))
     maps = {name: described for name, described in maps.items() if (pins / name).exists()}  # others are the code's own
     if request.get("tail"):
         tail = bpf[TAIL.encode()].map_fd
         syscall.update(tail, bytes(4), _load(bpf, request, request["tail"]).to_bytes(4, "little"))
         syscall.pin(tail, Path(request["tail_pin"]))  # without a pin, the kernel empties it when we end
     syscall.pin(_load(bpf, request, request["function"]), Path(request["program"]))
-    return {"maps": maps}
+    return {"maps": maps, "own": own}
 
 
 def _load(bpf: Any, request: dict[str, Any], function: str) -> int:
@@ -62,7 +67,7 @@ def _load(bpf: Any, request: dict[str, Any], function: str) -> int:
         raise
 
 
-def _describe_map(bpf: Any, index: int) -> tuple[str, dict[str, Any]]:
+def _describe_map(bpf: Any, index: int) -> tuple[str, dict[str, Any] | None]:
     from bcc import lib
 
     module = ctypes.c_void_p(bpf.module)
@@ -77,6 +82,8 @@ def _describe_map(bpf: Any, index: int) -> tuple[str, dict[str, Any]]:
     have = syscall.map_shape(lib.bpf_table_fd_id(module, index))
     if wanted != have:  # BCC adopts whatever is pinned there, even another type
         raise ValueError(f"pinned map {name.decode()} is {have}, the program wants {wanted}")
+    if wanted.type == RINGBUF:
+        return name.decode(), None
     table = bpf[name]
     return name.decode(), {
         "key": layout.describe(table.Key),

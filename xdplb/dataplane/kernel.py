@@ -53,7 +53,8 @@ _NO_PROGRESS = memoryview(bytes(4 * _PROGRESS)).cast("I")
 def request_for(spec: Spec) -> Request:
     """Return the order for a balancer's programs."""
     contract = ("maps.h", "rows.h")
-    return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags)
+    own = ("trace_filters", "trace_notes", "trace_ring") if spec.trace else ()
+    return Request("balancer.c", "balancer", contract, spec.sizes(), spec.defines(), "unusual", spec.frags, own=own)
 
 
 _MAPPED = (

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ class Request:
     tail: str | None = None  # another function, in which the first one goes on at times
     frags: bool = False  # it takes frames of several buffers
     kind: str = "xdp"  # of program: syscall.PROGRAM_TYPES
+    own: tuple[str, ...] = ()  # maps that come and go with the program
 
     @property
     def layout(self) -> str:
@@ -103,12 +104,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A loaded program and its maps. `adopted`: nothing was compiled."""
+    """A loaded program and its maps, those of its layout and its `own`. `adopted`: nothing was compiled."""
 
     folder: Path
     program: Path
     maps: dict[str, Any]
     adopted: bool
+    own: dict[str, Any] = field(default_factory=dict)
+
+    def own_pin(self, name: str) -> Path:
+        """Where a map of its own is pinned."""
+        return _own_pin(self.folder, name, self.program.name.removeprefix("program_"))
 
 
 LENT = ("flows", "stamps")  # maps that tables of another layout may have in common
@@ -122,9 +128,9 @@ def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned
     folder = place.pins / request.layout
     program, file = folder / f"program_{request.code}", _layout_file(place, request.layout)
     if program.exists() and file.exists():
-        maps = json.loads(file.read_text())["maps"]
-        if all((folder / name).exists() for name in maps):
-            return Pinned(folder, program, maps, adopted=True)
+        maps, own = json.loads(file.read_text())["maps"], _read_own(place, request)
+        if all((folder / name).exists() for name in maps) and len(own) == len(request.own):
+            return Pinned(folder, program, maps, True, own)
     if not folder.exists():
         folder.mkdir(mode=0o700)
         for name in LENT if lender else ():
@@ -136,11 +142,30 @@ def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned
     beside = file.with_suffix(".new")
     beside.write_text(json.dumps({"format": FORMAT, "maps": answer["maps"]}))
     beside.rename(file)
-    return Pinned(folder, program, answer["maps"], adopted=False)
+    if request.own:
+        _own_file(place, request.code).write_text(json.dumps(answer["own"]))
+    return Pinned(folder, program, answer["maps"], False, answer["own"])
 
 
 def _layout_file(place: Place, layout: str) -> Path:
     return place.run / f"layout_{layout}.json"
+
+
+def _own_pin(folder: Path, name: str, code: str) -> Path:
+    return folder / f"own_{name}_{code}"
+
+
+def _own_file(place: Place, code: str) -> Path:
+    return place.run / f"own_{code}.json"
+
+
+def _read_own(place: Place, request: Request) -> dict[str, Any]:
+    """Return what is known of a program's own maps, if all of it is there."""
+    pins = [_own_pin(place.pins / request.layout, name, request.code) for name in request.own]
+    with contextlib.suppress(OSError, ValueError):
+        own: dict[str, Any] = json.loads(_own_file(place, request.code).read_text()) if pins else {}
+        return own if all(pin.exists() for pin in pins) else {}
+    return {}
 
 
 def find(place: Place, layout: str) -> Pinned | None:
@@ -170,6 +195,7 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
         "tail_pin": str(folder / f"tail_{request.code}"),
         "frags": request.frags,
         "kind": request.kind,
+        "own": {name: str(_own_pin(folder, name, request.code)) for name in request.own},
         "defines": {name: f"{value}ULL" if value > 0xFFFFFFFF else value for name, value in request.defines.items()},
     }
     done = subprocess.run(
@@ -189,18 +215,22 @@ def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
     return answer
 
 
-def forget_others(place: Place, keep: Pinned) -> None:
+def forget_others(place: Place, keep: Pinned, spare: str = "") -> None:
     """Remove the pins of every other program and layout of this place, when nothing uses them any more.
 
-    The tunnel's are not among them.
+    The tunnel's are not among them, nor the program with this code.
     """
     for folder in place.pins.iterdir():
         if folder.is_dir() and folder != keep.folder and folder.name != TUNNEL:
             shutil.rmtree(folder, ignore_errors=True)
             _layout_file(place, folder.name).unlink(missing_ok=True)
-    for pin in [*keep.folder.glob("program_*"), *keep.folder.glob("tail_*")]:
-        if pin.name.partition("_")[2] != keep.program.name.partition("_")[2]:
+    code = keep.program.name.removeprefix("program_")
+    for pin in [path for kind in ("program", "tail", "own") for path in keep.folder.glob(f"{kind}_*")]:
+        if pin.name.rpartition("_")[2] not in (code, spare):
             pin.unlink(missing_ok=True)
+    for file in place.run.glob("own_*.json"):
+        if file != _own_file(place, code):
+            file.unlink()
 
 
 def forget_unused(place: Place) -> None:

@@ -10,7 +10,7 @@ from xdplb.tables import Capacity, Change, Tables, Traffic
 
 SWITCHES = (
     *("vip4", "vip6", "ipip4", "ipip6", "gue4", "gue6", "l2", "local", "vlan", "sctp", "ranges", "any", "networks"),
-    *("client", "prefixes", "limits", "redirect", "frags", "second_chance", "passive"),
+    *("client", "prefixes", "limits", "redirect", "frags", "second_chance", "passive", "trace"),
 )
 
 
@@ -44,6 +44,7 @@ class Spec:
     frags: bool = False
     second_chance: bool = False
     passive: bool = False
+    trace: bool = False  # only while somebody traces
     source4_bits: int = 0  # of an outer source, that tell flows apart
     source6_bits: int = 0
     outer_df: bool = True
