@@ -133,10 +133,25 @@ def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned
             syscall.pin(fd, folder / name)
             os.close(fd)
     answer = _compile(request, folder, program)
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps({"format": FORMAT, "maps": answer["maps"]}))
-    beside.rename(file)
+    _write(file, {"format": FORMAT, "maps": answer["maps"]})
+    _write(code_file(place, program), answer["code"])
     return Pinned(folder, program, answer["maps"], adopted=False)
+
+
+def _write(file: Path, document: Any) -> None:
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(document))
+    beside.rename(file)
+
+
+def code_file(place: Place, program: Path) -> Path:
+    """Where the instructions of a pinned program are kept, to be run once more beside it (dataplane/shadow.py)."""
+    return place.run / f"code_{program.name.removeprefix('program_')}.json"
+
+
+def write_code(place: Place, request: Request, pinned: Pinned) -> None:
+    """Compile a program that was loaded without keeping its instructions, and keep them. Raises KernelError."""
+    _write(code_file(place, pinned.program), _compile(request, pinned.folder, None)["code"])
 
 
 def _layout_file(place: Place, layout: str) -> Path:
@@ -159,13 +174,13 @@ def find(place: Place, layout: str) -> Pinned | None:
     return Pinned(folder, folder / "program", maps, adopted=True) if readable else None
 
 
-def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
-    """Run the compiler in a process of its own and return its answer."""
+def _compile(request: Request, folder: Path, program: Path | None) -> dict[str, Any]:
+    """Run the compiler in a process of its own and return its answer. Without `program`, nothing is loaded."""
     order = {
         "source": request.source,
         "function": request.function,
         "pin_dir": str(folder),
-        "program": str(program),
+        "program": str(program) if program else None,
         "tail": request.tail,
         "tail_pin": str(folder / f"tail_{request.code}"),
         "frags": request.frags,
@@ -201,6 +216,9 @@ def forget_others(place: Place, keep: Pinned) -> None:
     for pin in [*keep.folder.glob("program_*"), *keep.folder.glob("tail_*")]:
         if pin.name.partition("_")[2] != keep.program.name.partition("_")[2]:
             pin.unlink(missing_ok=True)
+    for file in place.run.glob("code_*.json"):
+        if file != code_file(place, keep.program):
+            file.unlink(missing_ok=True)
 
 
 def forget_unused(place: Place) -> None:
