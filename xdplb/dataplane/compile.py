@@ -29,7 +29,7 @@ TAIL = "tail"  # the map through which one program goes on in another
 
 
 def compile_and_pin(request: dict[str, Any]) -> dict[str, Any]:
-    """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}, "code": ...}.
+    """Load `function` of `source` with `defines`; pin it at `program`; return {"maps": {name: description}, "code"}.
 
     It is an XDP program, or one of the `kind` that is named. With `tail`, another function of it, the map of that name
     leads there, and is pinned at `tail_pin`. Maps with a pin in `pin_dir` are adopted, the others created and pinned

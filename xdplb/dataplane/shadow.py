@@ -1,8 +1,8 @@
 """The loaded program once more, byte for byte, on a copy of what it writes: what would it do with a packet?
 
 What the program only reads (services, slots, backends, lists, the daemon's clocks) is the real thing. What it writes
-(flows, accounts, fragments, attempts, counters) is copied, and put back after each run. So the real tables never change.
-Loading takes as long as the verifier does, a run some milliseconds; who asks often keeps the shadow.
+(flows, accounts, fragments, attempts, counters) is copied, and put back after each run. So the real tables never
+change. Loading takes as long as the verifier does, a run some milliseconds; who asks often keeps the shadow.
 """
 
 from __future__ import annotations
@@ -106,6 +106,11 @@ class Shadow:
             if self._before.get(name) != now:
                 syscall.update_array(self._own[name], now, size)
                 self._before[name] = now
+
+    @property
+    def fragments(self) -> Mapping[bytes, bytes]:
+        """What is remembered of fragmented packets (`struct datagram` to ports), as it was copied last."""
+        return self._hashes.get("fragments", {})
 
     def _write_hash(self, name: str, have: dict[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
         for key in have.keys() - wanted.keys():

@@ -135,8 +135,9 @@ class MapShape:
 class Program:
     """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each.
 
-    `tag` is the kernel's digest of them as they were loaded, whatever descriptors its maps had. `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had
-    to look at (0 before Linux 5.16). `run_ns` and `runs` grow only while somebody holds `enable_stats`.
+    `tag` is the kernel's digest of them as they were loaded, whatever descriptors its maps had. `machine_bytes` is what
+    the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had to look at (0 before
+    Linux 5.16). `run_ns` and `runs` grow only while somebody holds `enable_stats`.
     """
 
     id: int
@@ -340,10 +341,8 @@ def lookup_hash(fd: int, shape: MapShape) -> dict[bytes, bytes]:
     attr.out_batch = ctypes.addressof(out)
     with contextlib.suppress(FileNotFoundError):  # the hash ended with this batch
         _bpf(MAP_LOOKUP_BATCH, attr)
-    found: dict[bytes, bytes] = {}
-    for n in range(attr.count):
-        found[keys[n * key : (n + 1) * key]] = values[n * value : (n + 1) * value]
-    return found
+    names, contents = keys.raw[: attr.count * key], values.raw[: attr.count * value]
+    return {names[n * key : (n + 1) * key]: contents[n * value : (n + 1) * value] for n in range(attr.count)}
 
 
 def possible_cpus() -> int:
