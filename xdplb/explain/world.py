@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
 from xdplb.dataplane.plane import Spec
 from xdplb.desired import DesiredBackend, DesiredService
@@ -25,7 +26,13 @@ class Names:
 def names_of(services: Sequence[DesiredService], listed: Listed) -> Names:
     """Return the names of services and backends by their identities."""
     backends = {backend.identity: backend for service in services for backend in service.backends}
-    return Names({service.identity: service for service in services}, backends, listed)
+
+    def of_family(address: Address) -> tuple[str, str] | None:
+        """IPv4-mapped addresses of IPv6 packets are on no list: none can name them."""
+        mapped = isinstance(address, IPv6Address) and address.ipv4_mapped
+        return None if mapped else listed(address)
+
+    return Names({service.identity: service for service in services}, backends, of_family)
 
 
 @dataclass(frozen=True, slots=True)
