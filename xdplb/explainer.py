@@ -28,7 +28,7 @@ from xdplb.explain.places import Places
 from xdplb.explain.story import Arrival, tell
 from xdplb.explain.world import Names, World
 
-SIOCGIFFLAGS, IFF_UP, IFF_RUNNING = 0x8913, 0x1, 0x40  # include/uapi/linux/sockios.h, if.h
+SIOCGIFFLAGS, SIOCGIFHWADDR, IFF_UP, IFF_RUNNING = 0x8913, 0x8927, 0x1, 0x40  # include/uapi/linux/sockios.h, if.h
 LOOPBACK = "lo"
 
 
@@ -140,7 +140,7 @@ def find_arrival(place: loader.Place, pinned: loader.Pinned, interface: str | No
     if not index:
         there = ", ".join(attached) or "no interface"
         raise ConfigError("in", f"there is no interface {name!r}", f"the program is attached to {there}")
-    return Arrival(index, name, tuple(_warnings(name, attached, _program_id(pinned))))
+    return Arrival(index, name, tuple(_warnings(name, attached, _program_id(pinned))), _mac(name))
 
 
 def _links(place: loader.Place) -> dict[int, int]:
@@ -168,16 +168,20 @@ def _warnings(name: str, attached: dict[str, int], program: int) -> Iterator[str
         yield f"the program is not attached to {name}; {where}"
     elif attached[name] != program:
         yield f"another program of xdplb, number {attached[name]}, is on {name}: one is being swapped in; try again"
-    flags = _flags(name)
+    flags = int.from_bytes(_ask(name, SIOCGIFFLAGS)[:2], "little")
     if not flags & IFF_UP:
         yield f"{name} is down; run `ip link set {name} up`"
     elif not flags & IFF_RUNNING:
         yield f"{name} has no carrier; look at its cable and at the other end"
 
 
-def _flags(name: str) -> int:
-    """Return an interface's flags. By ioctl: unlike /sys, that follows the thread's network namespace."""
+def _mac(name: str) -> bytes:
+    return _ask(name, SIOCGIFHWADDR)[2:8]  # behind the address family
+
+
+def _ask(name: str, what: int) -> bytes:
+    """Return what an interface says (netdevice(7)). By ioctl: unlike /sys, that follows the thread's namespace."""
     request = array.array("B", name.encode().ljust(40, b"\0"))
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
-        fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
-    return int.from_bytes(request[16:18].tobytes(), "little")
+        fcntl.ioctl(any_socket, what, request)
+    return request[16:].tobytes()

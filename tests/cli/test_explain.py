@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import PcapNgWriter, wrpcap
 
-from tests.rig.packets import tcp
+from tests.rig.packets import LB_MAC, tcp
 from tools.lab.stand import Stand
 from xdplb.cli.explain import read_frames
 from xdplb.cli.main import cli
@@ -27,13 +28,14 @@ def test_a_packet_is_explained_with_the_daemon_and_without(running: Stand, tmp_p
     assert first.startswith("forwarded: web to b")
     text = "\n".join(rest)
     for words in (
-        "came in   by eth0, 54 bytes: Ethernet",
+        "came in   by eth0, 54 bytes",
         "parsed    tcp 10.0.1.2:4000 > 10.9.9.9:80, a new connection",
         "service   web, by VIP 10.9.9.9:80/tcp: this very port",
         "guard     its sender is on no list",
         ", settled, of b",
         "up: the ring's choice for this slot",
-        "sent      to eth0, next hop ",
+        "goes      to eth0, next hop ",
+        "IPv4 10.0.1.2 > 10.9.9.9 ttl 64",
         "verdict   XDP_TX",
     ):
         assert words in text, text
@@ -43,7 +45,9 @@ def test_a_packet_is_explained_with_the_daemon_and_without(running: Stand, tmp_p
 
     document = json.loads(running.run("explain", *TO_VIP, "--json").stdout)
     assert document["summary"] == first
-    told = running.client.explain({"frames": [bytes(Ether() / ARP()).hex()], "in": "lo"})
+    told = running.client.explain(
+        {"frames": [bytes(Ether(src=LB_MAC, dst=LB_MAC) / ARP(psrc="10.0.0.1")).hex()], "in": "lo"}
+    )
     assert [one["reason"] for one in told] == ["passed_not_ip"]
     assert told[0]["warnings"] == ["the program is not attached to lo; it is on eth0"]
     wrong = running.run("explain", "--src", "10.0.1.2", "--dst", f"{VIP}:81")
@@ -53,7 +57,7 @@ def test_a_packet_is_explained_with_the_daemon_and_without(running: Stand, tmp_p
     assert refused.stderr == "xdplb: in: there is no interface 'eth7'; the program is attached to eth0\n"
 
     path = tmp_path / "two.pcap"
-    wrpcap(str(path), [tcp(vip=VIP), Ether() / ARP()])
+    wrpcap(str(path), [tcp(vip=VIP), Ether(src=LB_MAC, dst=LB_MAC) / ARP(psrc="10.0.0.1")])
     both = running.run("explain", "--pcap", str(path), "--json")
     assert [json.loads(line)["reason"] for line in both.stdout.splitlines()] == [None, "passed_not_ip"]
 
@@ -66,7 +70,7 @@ def test_a_packet_is_explained_with_the_daemon_and_without(running: Stand, tmp_p
 
 
 def test_frames_are_read_from_both_kinds_of_files(tmp_path: Path) -> None:
-    frames = [bytes(tcp()), bytes(Ether() / ARP())]
+    frames = [bytes(tcp()), bytes(Ether(src=LB_MAC, dst=LB_MAC) / ARP(psrc="10.0.0.1"))]
     wrpcap(str(tmp_path / "old"), [Ether(frame) for frame in frames])
     with PcapNgWriter(str(tmp_path / "new")) as writer:
         writer.write([Ether(frame) for frame in frames])
@@ -77,9 +81,9 @@ def test_frames_are_read_from_both_kinds_of_files(tmp_path: Path) -> None:
 def test_what_is_no_file_of_frames_is_told(tmp_path: Path) -> None:
     text, other = tmp_path / "text", tmp_path / "other"
     text.write_text("no packets in here, and that is told")
-    wrpcap(str(other), [bytes(tcp())[14:]], linktype=101)
+    wrpcap(str(other), [IP() / TCP()])
 
-    for path, words in ((text, "is no file of packets"), (other, "link type 101"), (tmp_path / "no", "cannot be read")):
+    for path, words in ((text, "is no file of packets"), (other, "link type 228"), (tmp_path / "no", "cannot be read")):
         with pytest.raises(ConfigError, match=words):
             list(read_frames(path))
 

@@ -27,6 +27,7 @@ SPACES = {"fragments"}  # written, hashes
 WRITTEN = {*LINES, *TALLIES, *SPACES}
 FIRST, TAIL = "balancer", "tail"
 LEAST_BYTES, MOST_BYTES = 14, 16000  # of a frame: BPF_PROG_TEST_RUN's least, and room for a jumbo frame
+MOST_IN_PAGE = 3520  # what is left of a page there; no driver gives more to a program without frags
 
 _libc = ctypes.CDLL(None)
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
@@ -125,8 +126,9 @@ class Shadow:
 
     def run(self, frame: bytes, ifindex: int) -> Outcome:
         """Run the program on a frame that came in by an interface. Raises ConfigError, KernelError."""
-        if not LEAST_BYTES <= len(frame) <= MOST_BYTES:
-            fix = f"give {LEAST_BYTES} to {MOST_BYTES}, from the Ethernet header on"
+        most = MOST_BYTES if self._code.frags else MOST_IN_PAGE
+        if not LEAST_BYTES <= len(frame) <= most:
+            fix = f"give {LEAST_BYTES} to {most}, from the Ethernet header on, which is what the loaded program takes"
             raise ConfigError("frame", f"has {len(frame)} bytes", fix)
         outcome = self._run(frame, ifindex)
         if outcome.reason == "passed_protocol" and TAIL in self._own and len(self._programs) == 1:
@@ -142,8 +144,7 @@ class Shadow:
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise ConfigError("in", f"there is no interface number {ifindex}", "give one of this host's") from None
-            what = f"the kernel cannot run a frame of {len(frame)} bytes ({error.strerror})"
-            raise KernelError(f"{what}; give a shorter one when the program takes none of several pages") from None
+            raise KernelError(f"the kernel did not run a frame of {len(frame)} bytes ({error.strerror})") from None
         counted = {name: self._counted(name) for name in self._per_cpu}
         changes = self._put_back(counted)
         reasons = _names(self.pinned, "verdicts", counted["verdicts"])

@@ -9,6 +9,7 @@ from xdplb.explain.expecting import Expected, backend_row, may_be_told
 from xdplb.explain.guarding import limits_of
 from xdplb.explain.places import Places
 from xdplb.explain.reading import ECHO, Packet
+from xdplb.explain.steering import RING
 from xdplb.explain.world import World, state_text
 from xdplb.reasons import REASONS
 from xdplb.tables import BackendRow, Way
@@ -49,8 +50,9 @@ class Causes:
 
     def _forwarded(self) -> str:
         row = self._row
-        way = f", {WAYS[row.way]}" if row else ""
-        return f"{self._service} to {self._world.backend(self._index)}{way}"
+        way, slot = f", {WAYS[row.way]}" if row else "", self._expected.slot
+        why = f"; {slot.because}" if slot and slot.why != RING else ""
+        return f"{self._service} to {self._world.backend(self._index)}{way}{why}"
 
     # --- a reason each, by its name -------------------------------------------------------------------------
 

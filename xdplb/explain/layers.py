@@ -128,7 +128,7 @@ def _payload(frame: bytes, at: int, protocol: int, version: int, gue_port: int) 
         kind, code = frame[at], frame[at + 1]
         yield NAMES[protocol], f"{ICMP_WORDS[version].get(kind, f'type {kind}')}" + (f" code {code}" if code else "")
         if kind in ((3, 11, 12) if version == 4 else (1, 2, 3, 4)) and len(frame) > at + 8:
-            yield "about", ""
+            yield "quoting", ""
             yield from _ip(frame, at + 8, version, 0)
     else:
         yield protocol_name(protocol), ""

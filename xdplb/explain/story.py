@@ -13,6 +13,7 @@ from xdplb.explain.causes import WAYS, Causes
 from xdplb.explain.expecting import Expected, backend_row, compare, expect
 from xdplb.explain.guarding import limits_of
 from xdplb.explain.layers import layers_of, mac, protocol_name
+from xdplb.explain.making import MACS
 from xdplb.explain.places import Places
 from xdplb.explain.reading import Packet
 from xdplb.explain.steering import NOBODY, Slot
@@ -32,6 +33,15 @@ class Arrival:
     index: int
     name: str
     warnings: tuple[str, ...] = ()
+    mac: bytes = bytes(6)  # all zeros: it takes what comes
+
+    def warnings_for(self, frame: bytes) -> list[str]:
+        """Return why this frame would not come here."""
+        to = frame[:6]
+        if to in (self.mac, MACS[:6]) or to[0] & 1 or not any(self.mac):
+            return list(self.warnings)
+        what = f"it is for {mac(to)}, and {self.name} is {mac(self.mac)}: a NIC drops it, unless it is promiscuous"
+        return [*self.warnings, what]
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -50,7 +60,7 @@ def tell(world: World, places: Places, frame: bytes, arrival: Arrival, outcome: 
         "reason": outcome.reason,
         "cause": cause,
         "fix": reason.fix if reason else None,
-        "warnings": list(arrival.warnings),
+        "warnings": arrival.warnings_for(frame),
         "disagreements": disagreements,
         "in": arrival.document(),
         "frame": _frame(frame),

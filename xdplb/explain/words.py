@@ -21,14 +21,15 @@ def lines(document: Document, verbose: bool = False) -> Iterator[str]:
         yield f"it would not come here: {text}"
     if document["fix"]:
         yield _line("do", document["fix"])
-    yield _line("came in", f"by {document['in']['name']}, {_frame(document['frame'])}")
+    yield from _frame("came in", f"by {document['in']['name']}", document["frame"])
     yield from _found(document)
     if document["slot"]:
         yield _line("slot", _slot(document["slot"]))
     if document["backend"]:
         yield _line("backend", _backend(document["backend"]))
     if document["out"]:
-        yield _line("sent", f"to {document['out']['to']}: {_frame(document['out'])}")
+        same = document["out"]["hex"] == document["frame"]["hex"]
+        yield from _frame("goes", f"to {document['out']['to']}", {} if same else document["out"])
     yield from (_line("leaves", text) for text in document["traces"])
     yield _line(
         "verdict", f"XDP_{document['action'].upper()}" + (f", {document['reason']}" if document["reason"] else "")
@@ -42,9 +43,9 @@ def _line(stage: str, text: str) -> str:
     return f"  {stage:<{WIDTH}}{text}"
 
 
-def _frame(frame: Document) -> str:
-    layers = "; ".join(f"{layer['name']} {layer['text']}".rstrip() for layer in frame["layers"])
-    return f"{frame['bytes']} bytes: {layers}"
+def _frame(stage: str, text: str, frame: Document) -> Iterator[str]:
+    yield _line(stage, f"{text}, {frame['bytes']} bytes" if frame else text)
+    yield from (_line("", f"  {layer['name']} {layer['text']}".rstrip()) for layer in frame.get("layers", ()))
 
 
 def _found(document: Document) -> Iterator[str]:

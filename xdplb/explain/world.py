@@ -79,4 +79,5 @@ class World:
 
 def state_text(desired: DesiredBackend) -> str:
     """Return a backend's state, and why it is not up."""
-    return str(desired.state) + (f": {desired.reason}" if desired.reason and desired.state is not State.UP else "")
+    reason = desired.reason or ("its weight is 0" if desired.state is State.IDLE else "")
+    return str(desired.state) + (f": {reason}" if reason and desired.state is not State.UP else "")
