@@ -7,6 +7,7 @@ untouched, and then it really goes through the program, on the same CPU: verdict
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import sys
 import time
@@ -34,7 +35,7 @@ from xdplb.reconcile import NoRoom
 from xdplb.tables import MOVED, MOVING, PutSlots, slot_parts, slot_word
 
 ARRIVAL = Arrival(LOOPBACK, "lo")
-LOOK = 97  # every so many packets, all tables are compared, not only counters
+LOOK = 199  # every so many packets, all tables are compared, not only counters
 
 
 @dataclass(slots=True)
@@ -55,10 +56,17 @@ class Check:
         pinned = xdp.kernel.pinned
         self.shadow = Shadow(pinned, read_code(loader.code_file(xdp.place, pinned.program)))
         self.real = syscall.TestRun(xdp.fd)
+        self._fds: dict[str, tuple[int, int, int]] = {}  # of counters: descriptor, bytes of an element, elements
+        for name in ("verdicts", "traffic", "spared"):
+            fd = syscall.get(pinned.folder / name)
+            shape = syscall.map_shape(fd)
+            self._fds[name] = fd, shape.value_bytes * syscall.possible_cpus(), shape.entries
 
     def close(self) -> None:
         """Give the shadow back."""
         self.shadow.close()
+        for fd, _, _ in self._fds.values():
+            os.close(fd)
 
     def try_case(self, case: Case, packets: int, rng: Random) -> None:
         """Go through a configuration's states with so many packets."""
@@ -126,18 +134,27 @@ class Check:
 
     def _counted(self) -> tuple[str | None, int | None]:
         """Return the reason and the backend's index that the real run counted: what differs from the copy's begin."""
-        verdicts, kernel = self.xdp.kernel.verdicts(), self.xdp.kernel
-        reason = next((name for name, n in verdicts.items() if n != self._verdicts.get(name)), None)
-        traffic, rows = kernel.traffic(), kernel.tables().backends
-        sent = [n for n, row in rows.items() if traffic[row.identity] != self._traffic.get(row.identity)]
-        return reason, next(iter(sent), None)
+        now = self._counters()
+        names = [name for name, _ in self.xdp.kernel.pinned.maps["verdicts"]["value"]["fields"]]
+        words, size = _grown(self._before["verdicts"], now["verdicts"], 8), self._fds["traffic"][1]
+        sent = _grown(self._before["traffic"], now["traffic"], size)
+        return (names[words[0] % len(names)] if words else None), (sent[0] if sent else None)
+
+    def _counters(self) -> dict[str, bytes]:
+        """Return all counters, raw."""
+        return {name: bytes(syscall.lookup_array(fd, entries, size)) for name, (fd, size, entries) in self._fds.items()}
 
     def _state(self, whole: bool) -> dict[str, object]:
         """Return counters, and with `whole` a digest of every table."""
-        kernel = self.xdp.kernel
-        self._verdicts, self._traffic = kernel.verdicts(), kernel.traffic()
-        state: dict[str, object] = {"verdicts": self._verdicts, "traffic": self._traffic, "spared": kernel.spared()}
-        return state | (dump(self.xdp) if whole else {})
+        self._before = self._counters()
+        return {**self._before, **(dump(self.xdp) if whole else {})}
+
+
+def _grown(before: bytes, after: bytes, size: int) -> list[int]:
+    """Return which elements of so many bytes are others."""
+    if before == after:
+        return []
+    return [at // size for at in range(0, len(before), size) if before[at : at + size] != after[at : at + size]]
 
 
 def dump(xdp: Xdp) -> dict[str, object]:
@@ -149,10 +166,12 @@ def dump(xdp: Xdp) -> dict[str, object]:
             if shape.type in (9, 11):  # hashes: LRU_HASH, LPM_TRIE
                 content = {key: syscall.lookup(fd, key, shape.value_bytes) for key in syscall.keys(fd, shape.key_bytes)}
                 found[name] = sorted(content.items())
-            elif shape.type in (2, 6):  # ARRAY, PERCPU_ARRAY
-                size = -(-shape.value_bytes // 8) * 8 * (syscall.possible_cpus() if described["per_cpu"] else 1)
-                raw = syscall.lookup_array(fd, shape.entries, size)
-                found[name] = hashlib.blake2b(raw).hexdigest()
+            elif shape.type == 2:  # ARRAY: all of them can be mapped
+                with mmap.mmap(fd, -(-shape.value_bytes * shape.entries // mmap.PAGESIZE) * mmap.PAGESIZE) as table:
+                    found[name] = hashlib.blake2b(table).hexdigest()
+            elif described["per_cpu"]:
+                size = shape.value_bytes * syscall.possible_cpus()
+                found[name] = hashlib.blake2b(syscall.lookup_array(fd, shape.entries, size)).hexdigest()
     return found
 
 

@@ -341,7 +341,8 @@ def lookup_hash(fd: int, shape: MapShape) -> dict[bytes, bytes]:
     attr.out_batch = ctypes.addressof(out)
     with contextlib.suppress(FileNotFoundError):  # the hash ended with this batch
         _bpf(MAP_LOOKUP_BATCH, attr)
-    names, contents = keys.raw[: attr.count * key], values.raw[: attr.count * value]
+    names = ctypes.string_at(keys, attr.count * key)  # not `.raw`, which copies all the room that there is
+    contents = ctypes.string_at(values, attr.count * value)
     return {names[n * key : (n + 1) * key]: contents[n * value : (n + 1) * value] for n in range(attr.count)}
 
 
