@@ -74,6 +74,17 @@ def test_the_copy_follows_the_real_tables(xdp: Xdp, shadow: Shadow) -> None:
     assert run(shadow, later).reason is None
 
 
+def test_flows_that_the_program_remembers_are_followed(xdp: Xdp, shadow: Shadow) -> None:
+    port = next(port for port in range(4000, 5000) if "flows" in run(shadow, tcp(port)).changes)
+    told = run(shadow, tcp(port))
+    xdp.run(tcp(port))
+
+    shadow.follow()
+
+    assert "flows" not in run(shadow, tcp(port, flags="A")).changes
+    assert run(shadow, tcp(port, flags="A")).backend == told.backend
+
+
 def test_frames_that_cannot_be_run_are_told(shadow: Shadow) -> None:
     for size in (13, 9000):
         with pytest.raises(ConfigError, match=f"has {size} bytes; give 14 to 3520"):

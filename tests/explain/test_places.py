@@ -22,6 +22,7 @@ VIPS = (
     Vip(ip_address(VIP4), 8000, Protocol.TCP, 8010),
     Vip(ip_address("192.0.2.20"), 0, Protocol.ANY),
     Vip(ip_address("198.18.0.0"), 53, Protocol.UDP, 0, 16),
+    Vip(ip_address("198.18.4.0"), 53, Protocol.UDP, 0, 22),
     Vip(ip_address(VIP6), 80),
 )
 
@@ -39,6 +40,7 @@ def places() -> Places:
         (VIP4, 8005, 6, f"{VIP4}:8000-8010/tcp", "a range of ports"),
         ("192.0.2.20", 9, 17, "192.0.2.20 (any)", "every protocol"),
         ("198.18.3.4", 53, 17, "198.18.0.0/16:53/udp", "this very port"),
+        ("198.18.4.9", 53, 17, "198.18.4.0/22:53/udp", "this very port"),
         (VIP6, 80, 6, f"[{VIP6}]:80/tcp", "this very port"),
     ],
 )
@@ -60,7 +62,7 @@ def test_the_closest_vip_is_found(places: Places, address: str, port: int, proto
             80,
             6,
             "203.0.113.1 is no VIP's address and in no VIP's network; "
-            f"VIPs are at {VIP4}, 192.0.2.20, {VIP6}, 198.18.0.0/16",
+            f"VIPs are at {VIP4}, 192.0.2.20, {VIP6}, 198.18.4.0/22, 198.18.0.0/16",
         ),
     ],
 )

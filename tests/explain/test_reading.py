@@ -65,6 +65,13 @@ def test_later_fragments_have_the_ports_of_the_first_one() -> None:
     assert (found.kind, found.ports) == (LATER, (4000, 53))
 
 
+def test_at_the_end_of_its_time_a_packet_is_for_the_other_program() -> None:
+    found = read(tcp(ttl=1))
+
+    assert isinstance(found, Packet)
+    assert not found.ordinary
+
+
 def test_a_ping_is_one() -> None:
     found = read(frame(ICMP(), VIP4))
 
