@@ -28,6 +28,8 @@ from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_o
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
 from xdplb.evidence import Evidence
+from xdplb.explain.world import names_of
+from xdplb.explainer import Explainer
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
@@ -58,6 +60,7 @@ FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes bef
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 INTACT_S = 10.0  # how often to see whether the tunnel's programs are still attached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
+IDLE_S = 60.0  # how long the copy that explains packets is kept for the next question
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 NO_NIC: dict[str, Any] = {
@@ -116,6 +119,8 @@ class Daemon:
         self.events = Events(int(time.time() * 1000))
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
+        self.explainer = Explainer(self.place)
+        self._idle: asyncio.TimerHandle | None = None  # gives the explainer's shadow back
         self.sweeper = Sweeper(self.forwarding, self._swept)
         self.passive = Passive(self.forwarding, self._suspect)
         self.tracing = Tracing(self.forwarding, self._turn)
@@ -312,6 +317,7 @@ class Daemon:
             self.checks.watch.remember_all()
             self._save()
         self.evidence.close()
+        self.explainer.close()
         if self.forwarding.trial:
             undone = await self.forwarding.trial.close()
             await self.checks.close(and_tunnel=not linked(self.place))
@@ -477,6 +483,16 @@ class Daemon:
         found = await asyncio.to_thread(plan, self.services, after, tables, kernel.spec, self.sweeper)
         unknown = sorted(f"{service}/{name}" for service, name in known.supposed)
         return {**found, "settings": compare_settings(self.config, config), "unknown": unknown}
+
+    async def explain(self, frames: Sequence[bytes], interface: str | None) -> list[dict[str, Any]]:
+        """Return what would become of frames; nothing is changed. Raises ConfigError, KernelError."""
+        names = names_of(self.services, self.lists.longest)
+        if self._idle:
+            self._idle.cancel()
+        try:
+            return await asyncio.to_thread(self.explainer.explain, frames, interface, names)
+        finally:
+            self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.explainer.close)
 
     # --- what operators do and see --------------------------------------------------------------------------
 

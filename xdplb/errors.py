@@ -35,3 +35,7 @@ class RefusedError(XdplbError):
 
 class DaemonError(XdplbError):
     """The daemon cannot be reached, or another one is in the way."""
+
+
+class NoDaemonError(DaemonError):
+    """Nobody listens on the daemon's socket."""

@@ -27,6 +27,7 @@ def test_equal_requests_share_a_program_and_others_do_not(xdp: Xdp) -> None:
     loader.forget_others(xdp.place, same)
     assert [p.name for p in xdp.place.pins.iterdir() if p.is_dir()] == [same.folder.name]
     assert list(same.folder.glob("program_*")) == [same.program]
+    assert list(xdp.place.run.glob("code_*")) == [loader.code_file(xdp.place, same.program)]
 
 
 def broken_sources(tmp_path: Path, old: str, new: str) -> Path:

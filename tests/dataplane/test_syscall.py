@@ -55,6 +55,31 @@ def test_arrays_are_read_in_one_call_also_in_part(xdp: Xdp) -> None:
     os.close(fd)
 
 
+def test_maps_of_ones_own_are_written_and_read_whole(xdp: Xdp) -> None:
+    numbers = syscall.create_map(syscall.MapShape(2, 4, 8, 4))
+    syscall.update_array(numbers, bytes(range(32)), 8)
+    assert syscall.lookup_array(numbers, 4, 8) == bytes(range(32))
+    names = syscall.MapShape(1, 4, 8, 16)  # HASH
+    fd = syscall.create_map(names)
+    assert syscall.lookup_hash(fd, names) == {}
+    wanted = {bytes([n] * 4): bytes([n] * 8) for n in range(16)}
+    for key, value in wanted.items():
+        syscall.update(fd, key, value)
+    assert syscall.lookup_hash(fd, names) == wanted
+    os.close(numbers)
+    os.close(fd)
+
+
+def test_a_frame_can_come_by_any_interface(xdp: Xdp) -> None:
+    """r0 = ctx->ingress_ifindex."""
+    fd = syscall.load_xdp(bytes.fromhex("61100c0000000000 9500000000000000"))
+    test = syscall.TestRun(fd)
+    assert [test.run_from(bytes(64), 1)[0], test.run(bytes(64))[0]] == [1, 1]
+    with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+        test.run_from(bytes(64), 99999)
+    os.close(fd)
+
+
 def test_an_unknown_id_is_not_found(xdp: Xdp) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
         syscall.program_by_id(2**31 - 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from xdplb.errors import ConfigError, DaemonError
+from xdplb.errors import ConfigError, DaemonError, NoDaemonError
 
 TIMEOUT_S = 30.0
 SOURCES_TIMEOUT_S = 120.0  # they look for 60 s at the most
@@ -130,6 +130,11 @@ class Client:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
         return self._ask("POST", "/v1/plan", {"config": config})
 
+    def explain(self, question: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what would become of packets (docs/explain.md). Raises ConfigError, DaemonError."""
+        found: list[dict[str, Any]] = self._ask("POST", "/v1/explain", question)["explained"]
+        return found
+
     def clear_flows(self) -> dict[str, Any]:
         """Forget all remembered flows. Raises DaemonError."""
         return self._ask("DELETE", "/v1/flows")
@@ -170,7 +175,7 @@ def _told(path: Path) -> Iterator[None]:
     except PermissionError:
         raise DaemonError(f"no permission for {path}; run this as root") from None
     except (FileNotFoundError, ConnectionRefusedError):
-        raise DaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
+        raise NoDaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DaemonError(f"the daemon at {path} did not answer ({error or type(error).__name__})") from None
 

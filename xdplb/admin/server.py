@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from xdplb import operators
-from xdplb.admin import orders, trace
+from xdplb.admin import explain, orders, trace
 from xdplb.admin.accounts import parse_accounts
 from xdplb.admin.answers import DAEMON, answer, read_body, read_json
 from xdplb.config import parse_config
@@ -75,6 +75,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_patch("/v1/guard", _change_lists)
     app.add_routes(trace.ROUTES)
     app.on_shutdown.append(trace.leave)
+    app.add_routes(explain.ROUTES)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()

@@ -21,6 +21,7 @@ _COMMANDS = {
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
     "check": "xdplb.cli.check:check",
+    "explain": "xdplb.cli.explain:explain",
     "events": "xdplb.cli.events:events",
     "trace": "xdplb.cli.trace:trace",
     "sources": "xdplb.cli.sources:sources",

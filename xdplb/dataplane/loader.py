@@ -139,12 +139,27 @@ def obtain(place: Place, request: Request, lender: Path | None = None) -> Pinned
             syscall.pin(fd, folder / name)
             os.close(fd)
     answer = _compile(request, folder, program)
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps({"format": FORMAT, "maps": answer["maps"]}))
-    beside.rename(file)
+    _write(file, {"format": FORMAT, "maps": answer["maps"]})
+    _write(code_file(place, program), answer["code"])
     if request.own:
-        _own_file(place, request.code).write_text(json.dumps(answer["own"]))
+        _write(_own_file(place, request.code), answer["own"])
     return Pinned(folder, program, answer["maps"], False, answer["own"])
+
+
+def _write(file: Path, document: Any) -> None:
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(document))
+    beside.rename(file)
+
+
+def code_file(place: Place, program: Path) -> Path:
+    """Where the instructions of a pinned program are kept, to be run once more beside it (dataplane/shadow.py)."""
+    return place.run / f"code_{program.name.removeprefix('program_')}.json"
+
+
+def write_code(place: Place, request: Request, pinned: Pinned) -> None:
+    """Compile a program that was loaded without keeping its instructions, and keep them. Raises KernelError."""
+    _write(code_file(place, pinned.program), _compile(request, pinned.folder, None)["code"])
 
 
 def _layout_file(place: Place, layout: str) -> Path:
@@ -184,13 +199,13 @@ def find(place: Place, layout: str) -> Pinned | None:
     return Pinned(folder, folder / "program", maps, adopted=True) if readable else None
 
 
-def _compile(request: Request, folder: Path, program: Path) -> dict[str, Any]:
-    """Run the compiler in a process of its own and return its answer."""
+def _compile(request: Request, folder: Path, program: Path | None) -> dict[str, Any]:
+    """Run the compiler in a process of its own and return its answer. Without `program`, nothing is loaded."""
     order = {
         "source": request.source,
         "function": request.function,
         "pin_dir": str(folder),
-        "program": str(program),
+        "program": str(program) if program else None,
         "tail": request.tail,
         "tail_pin": str(folder / f"tail_{request.code}"),
         "frags": request.frags,
@@ -228,9 +243,9 @@ def forget_others(place: Place, keep: Pinned, spare: str = "") -> None:
     for pin in [path for kind in ("program", "tail", "own") for path in keep.folder.glob(f"{kind}_*")]:
         if pin.name.rpartition("_")[2] not in (code, spare):
             pin.unlink(missing_ok=True)
-    for file in place.run.glob("own_*.json"):
-        if file != _own_file(place, code):
-            file.unlink()
+    for file in [path for kind in ("own", "code") for path in place.run.glob(f"{kind}_*.json")]:
+        if file.stem.rpartition("_")[2] not in (code, spare):
+            file.unlink(missing_ok=True)
 
 
 def forget_unused(place: Place) -> None:

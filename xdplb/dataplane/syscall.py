@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY = 1, 2, 3, 4
+MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM, MAP_GET_NEXT_KEY = 0, 1, 2, 3, 4
 PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_TEST_RUN = 5, 6, 7, 10
-PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH = 13, 15, 24
+PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH = 13, 15, 24, 26
 LINK_CREATE, LINK_UPDATE, LINK_GET_FD_BY_ID, LINK_GET_NEXT_ID, ENABLE_STATS, LINK_DETACH = 28, 29, 30, 31, 32, 34
 F_REPLACE, F_TEST_XDP_LIVE_FRAMES, F_XDP_HAS_FRAGS = 1 << 2, 1 << 1, 1 << 5
+F_MMAPABLE = 1 << 10
 ATTACH_TYPE_XDP, LINK_TYPE_XDP = 37, 6
 PROGRAM_TYPES = {"tc": 3, "xdp": 6}  # enum bpf_prog_type: SCHED_CLS, XDP
 XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # include/uapi/linux/if_link.h
@@ -34,6 +35,10 @@ def _fields(**types: str) -> list[tuple[str, type[ctypes._SimpleCData[int]]]]:
 
 class _Element(ctypes.Structure):
     _fields_ = [("map_fd", ctypes.c_uint32), *_fields(Q="key value flags")]
+
+
+class _Create(ctypes.Structure):
+    _fields_ = [*_fields(I="map_type key_size value_size max_entries map_flags inner_map_fd numa_node")]
 
 
 class _Batch(ctypes.Structure):
@@ -130,8 +135,9 @@ class MapShape:
 class Program:
     """What the kernel says of a program. `instructions` are after the verifier's rewriting, 8 bytes each.
 
-    `machine_bytes` is what the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had
-    to look at (0 before Linux 5.16). `run_ns` and `runs` grow only while somebody holds `enable_stats`.
+    `tag` is the kernel's digest of them as they were loaded, whatever descriptors its maps had. `machine_bytes` is what
+    the JIT made of them, 0 when the kernel does not tell; `verified`, how many the verifier had to look at (0 before
+    Linux 5.16). `run_ns` and `runs` grow only while somebody holds `enable_stats`.
     """
 
     id: int
@@ -141,6 +147,7 @@ class Program:
     run_ns: int
     runs: int
     verified: int
+    tag: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,11 @@ def map_shape(fd: int) -> MapShape:
     return MapShape(_u32(raw, 0), _u32(raw, 8), _u32(raw, 12), _u32(raw, 16))
 
 
+def create_map(shape: MapShape, flags: int = 0) -> int:
+    """Make a map, which nobody else knows of; returns its fd."""
+    return _bpf(MAP_CREATE, _Create(shape.type, shape.key_bytes, shape.value_bytes, shape.entries, flags))
+
+
 def map_id(fd: int) -> int:
     """Return the number that the kernel gave a map: two descriptors with the same one are of the same map."""
     return _u32(_describe(fd, 8), 4)
@@ -193,7 +205,7 @@ def program(fd: int) -> Program:
     _bpf(OBJ_GET_INFO_BY_FD, _Info(fd, size, ctypes.addressof(buffer)))
     raw = buffer.raw
     name, run_ns, runs = raw[64:80].split(b"\0")[0].decode(), _u64(raw, 192), _u64(raw, 200)
-    return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs, _u32(raw, 216))
+    return Program(_u32(raw, 4), name, code.raw[:count], _u32(raw, 16), run_ns, runs, _u32(raw, 216), raw[8:16])
 
 
 def open_program(number: int) -> int:
@@ -312,6 +324,28 @@ def lookup_array(fd: int, entries: int, value_bytes: int) -> bytearray:
     return values
 
 
+def update_array(fd: int, values: bytes, value_bytes: int) -> None:
+    """Write the first values of an array, joined as `lookup_array` returns them, by one call."""
+    entries = len(values) // value_bytes
+    numbers, room = (ctypes.c_uint32 * entries)(*range(entries)), ctypes.create_string_buffer(values, len(values))
+    attr = _Batch(keys=ctypes.addressof(numbers), values=ctypes.addressof(room), count=entries, map_fd=fd)
+    _bpf(MAP_UPDATE_BATCH, attr)
+
+
+def lookup_hash(fd: int, shape: MapShape) -> dict[bytes, bytes]:
+    """All of a hash, by one call that does not count as a use of its elements (5.6)."""
+    key, value = shape.key_bytes, shape.value_bytes
+    keys = ctypes.create_string_buffer(shape.entries * key)
+    values, out = ctypes.create_string_buffer(shape.entries * value), ctypes.c_uint32()
+    attr = _Batch(keys=ctypes.addressof(keys), values=ctypes.addressof(values), count=shape.entries, map_fd=fd)
+    attr.out_batch = ctypes.addressof(out)
+    with contextlib.suppress(FileNotFoundError):  # the hash ended with this batch
+        _bpf(MAP_LOOKUP_BATCH, attr)
+    names = ctypes.string_at(keys, attr.count * key)  # not `.raw`, which copies all the room that there is
+    contents = ctypes.string_at(values, attr.count * value)
+    return {names[n * key : (n + 1) * key]: contents[n * value : (n + 1) * value] for n in range(attr.count)}
+
+
 def possible_cpus() -> int:
     """How many values a per-CPU element has (/sys/devices/system/cpu/possible, as `0-3,8`)."""
     count = 0
@@ -402,6 +436,14 @@ class TestRun:
             return self.run(frame)
         finally:
             self._attr.ctx_in = self._attr.ctx_size_in = 0
+
+    def run_from(self, frame: bytes, ifindex: int) -> tuple[int, bytes]:
+        """As `run`, of a frame that came in by an interface of this thread's namespace."""
+        self._context[3] = ifindex
+        try:
+            return self.run_in_buffers(frame, len(frame))
+        finally:
+            self._context[3] = 0
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """Return the action and the frame afterwards. The kernel wants at least 14 bytes. Raises OSError."""

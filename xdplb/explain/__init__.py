@@ -1,0 +1,1 @@
+"""What the loaded program would do with a packet, told step by step: pure but for what `xdplb.explainer` hands in."""
