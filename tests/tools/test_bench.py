@@ -14,7 +14,6 @@ from tools.bench.measure import Results
 from tools.bench.subjects import frame, subjects
 from xdplb.dataplane.loader import Place
 
-
 FEW = "in IPv"  # the usual way, of both families; `make bench` proves all of them
 
 
