@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
+from scapy.layers.inet import TCP
 
-from tests.rig.packets import VIP4, config, service, tcp
+from tests.rig.packets import VIP4, config, frame, service, tcp
 from tests.rig.xdp import Xdp
 from xdplb.dataplane import loader
 from xdplb.errors import ConfigError, KernelError
@@ -49,6 +50,28 @@ def test_the_copy_is_kept_and_follows(loaded: Xdp) -> None:
     assert explainer.explain([bytes(tcp())])[0]["reason"] == "passed_no_service"
     explainer.close()
     assert explainer.explain([bytes(tcp())])[0]["reason"] == "passed_no_service"
+    explainer.close()
+
+
+def test_what_the_program_remembered_meanwhile_is_known(loaded: Xdp) -> None:
+    explainer = Explainer(loaded.place)
+    first = frame(TCP(sport=4000, dport=80) / bytes(4), VIP4, flags="MF", id=7)
+    later = bytes(frame(bytes(8), VIP4, proto=6, frag=3, id=7))
+    assert explainer.explain([later])[0]["reason"] == "dropped_fragment"
+
+    loaded.run(first)
+
+    assert explainer.explain([later])[0]["reason"] is None
+    explainer.close()
+
+
+def test_another_program_has_another_copy(loaded: Xdp) -> None:
+    explainer = Explainer(loaded.place)
+    spec, pinned = find_loaded(loaded.place)
+    shadow = explainer._shadow_of(spec, pinned)
+
+    assert explainer._shadow_of(spec, pinned) is shadow
+    assert explainer._shadow_of(spec, replace(pinned, adopted=False)) is not shadow
     explainer.close()
 
 

@@ -65,8 +65,9 @@ def test_later_fragments_have_the_ports_of_the_first_one() -> None:
     assert (found.kind, found.ports) == (LATER, (4000, 53))
 
 
-def test_at_the_end_of_its_time_a_packet_is_for_the_other_program() -> None:
-    found = read(tcp(ttl=1))
+@pytest.mark.parametrize("packet", [tcp(ttl=1), tcp(vip=VIP6, hlim=1)])
+def test_at_the_end_of_its_time_a_packet_is_for_the_other_program(packet: Any) -> None:
+    found = read(packet)
 
     assert isinstance(found, Packet)
     assert not found.ordinary
