@@ -20,6 +20,8 @@ PURE = [
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/certificate", "health/passive", "health/request"],
     ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
+    [f"doctor/{name}" for name in ("finding", "facts", "interfaces", "offloads", "cores", "host", "ways", "vips")],
+    ["doctor/running", "doctor/services", "doctor/counters", "doctor/judge"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -27,7 +29,7 @@ IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute
 # Law 3: where a library may be imported.
 DOORS = {
     "bcc": r"xdplb/dataplane/compile\.py",
-    "pyroute2": r"xdplb/net\.py|tools/lab/.*|tests/.*",
+    "pyroute2": r"xdplb/(net|ethtool)\.py|tools/lab/.*|tests/.*",  # ethtool: by ioctl, for the doctor alone
     "click": r"xdplb/cli/.*|tools/.*|tests/.*",
     "rich": r"xdplb/(cli|tui)/.*|tools/capture_top\.py|tests/.*",
     "aiohttp": r"xdplb/admin/.*|tests/.*",
@@ -48,11 +50,13 @@ LEVELS = [
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
     {"slots"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
+    {"ethtool"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
     {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
     {"daemon", "tui"},
     {"admin"},
+    {"doctor"},
     {"cli", "__main__"},
 ]
 

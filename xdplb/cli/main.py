@@ -24,6 +24,7 @@ _COMMANDS = {
     "events": "xdplb.cli.events:events",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
+    "doctor": "xdplb.cli.doctor:doctor",
     "backend": "xdplb.cli.backend:backend",
     "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",

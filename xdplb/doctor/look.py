@@ -1,0 +1,301 @@
+"""Look at the box: gather all facts that the judgments need. Nothing is judged here, and nothing is changed.
+
+What cannot be looked at is noted and the rest goes on: who calls the doctor has trouble already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xdplb import ethtool, state
+from xdplb.admin.client import Client
+from xdplb.config import read_config
+from xdplb.dataplane import loader
+from xdplb.dataplane.probes import first_mark
+from xdplb.desired import Overrides, services_of
+from xdplb.doctor import asking, devices, netlink, reading
+from xdplb.doctor.facts import Box, Hop, Link, Running, Sample, Table
+from xdplb.doctor.finding import Unchecked
+from xdplb.doctor.ways import good_ways
+from xdplb.errors import ConfigError, DaemonError, XdplbError
+from xdplb.guard import Lists, prefix_is_6, read_lists
+from xdplb.health.kinds import Through
+from xdplb.health.subjects import places
+from xdplb.model import Address, Config, Service
+from xdplb.net import Filter, Nic, filters_before, find_egress, find_vip_routes, read_addresses, read_links
+from xdplb.prefixes import parse_prefix, prefix_text
+
+DEFAULT = Path("/etc/xdplb.toml")
+_WIDE4, _WIDE6 = parse_prefix("0.0.0.0/8").bit_length(), parse_prefix("::/16").bit_length()
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long to wait: for counters to grow, for others to answer, for the daemon, which hangs when it takes longer."""
+
+    sample_s: float = 0.5
+    others_s: float = 0.3
+    answer_s: float = 2.0
+
+
+USUAL = Times()
+
+
+class Look:
+    """One look. `box` grows from step to step."""
+
+    def __init__(self, name: str | None, config: Path | None, times: Times = USUAL, sys: Path = reading.SYS) -> None:
+        """`name`: of the balancer, None: the file says; `config` None: the file that the daemon runs with."""
+        self._given, self._path, self._times, self._sys = name, config, times, sys
+        self._unchecked: list[Unchecked] = []
+        self._nics: dict[int, Nic] = {}
+        self._client = Client(Path())
+        self._overrides = Overrides()
+        self.box = Box()
+
+    def run(self) -> Box:
+        """Return all that is known."""
+        self._find_daemon()
+        began = time.monotonic()
+        before = self._sample()
+        steps = (self._look_at_host, self._look_at_interfaces, self._look_at_ways, self._look_at_vips)
+        for step in (*steps, self._look_at_guard, self._look_at_daemon):
+            self._try(step.__name__.removeprefix("_look_at_"), step, None)
+        time.sleep(max(0.0, began + self._times.sample_s - time.monotonic()))
+        took_s, after = time.monotonic() - began, self._sample()
+        return replace(self.box, before=before, after=after, took_s=took_s, unchecked=tuple(self._unchecked))
+
+    def _know(self, **facts: Any) -> None:
+        self.box = replace(self.box, **facts)
+
+    def _try(self, what: str, step: Callable[[], _Found], otherwise: _Found) -> _Found:
+        try:
+            return step()
+        except (OSError, XdplbError) as error:
+            self._unchecked.append(Unchecked(what, str(error)))
+            return otherwise
+
+    # --- the file and the daemon ----------------------------------------------------------------------------
+
+    def _find_daemon(self) -> None:
+        """Find out which file and which balancer this is about. Raises ConfigError when a file was named in vain."""
+        if self._path and not self._path.exists():
+            raise ConfigError(str(self._path), "cannot be read (No such file or directory)", "name a TOML file")
+        config, problem = _read(self._path) if self._path else (None, "")
+        name = self._given or (config.balancer.name if config else "main")
+        place = loader.Place(name)
+        self._client = Client(place.run / "admin.sock")
+        running = _ask_daemon(self._client, self._times.answer_s)
+        path = self._path or _path_of(running)
+        if not self._path:
+            config, problem = _read(path)
+        self._overrides = self._try("changes of operators", lambda: state.load(name).overrides, Overrides())
+        services: tuple[Service, ...] = tuple(services_of(config, self._overrides)) if config else ()
+        self._know(name=name, path=str(path), config=config, problem=problem, services=services, running=running)
+        if not config:
+            self._unchecked.append(Unchecked("interfaces, ways to backends, VIPs", "no configuration can be read"))
+
+    def _sample(self) -> Sample:
+        names = self.box.config.balancer.interfaces if self.box.config else ()
+        drivers = {name: ethtool.read_counters(name) for name in names}
+        nothing: dict[str, Any] = {}
+        answers = self.box.running is not None and self.box.running.answers
+        status = (
+            self._try("counters", lambda: self._client.status(self._times.answer_s), nothing) if answers else nothing
+        )
+        return Sample(status.get("verdicts", {}), drivers)
+
+    # --- the box --------------------------------------------------------------------------------------------
+
+    def _look_at_host(self) -> None:
+        system = reading.read_system()
+        for value, what in (
+            (system.jit, "net.core.bpf_jit_enable"),
+            (system.harden, "net.core.bpf_jit_harden"),
+            (system.synchronised, "the clock"),
+        ):
+            if value is None:
+                self._unchecked.append(Unchecked(what, "the kernel does not tell here (in a container?)"))
+        alive = {place for place, link in devices.pinned_links() if link.ifindex}
+        left = tuple(devices.leftovers(self.box.name))
+        self._know(system=system, attached=self.box.name in alive, leftovers=left)
+
+    def _look_at_interfaces(self) -> None:
+        self._nics = {nic.index: nic for nic in asyncio.run(read_links())}
+        by_name = {nic.name: nic for nic in self._nics.values()}
+        wanted = self.box.config.balancer.interfaces if self.box.config else ()
+        there = [by_name[name] for name in wanted if name in by_name]
+        can = netlink.read_xdp_features(nic.index for nic in there)
+        if there and not can:
+            self._unchecked.append(Unchecked("what drivers can do for XDP", "this kernel does not tell (Linux 6.3)"))
+        found = [devices.read_interface(nic, can.get(nic.index), self._sys) for nic in there]
+        for interface, why in found:
+            if why:
+                self._unchecked.append(Unchecked(f"the other end of the veth {interface.name}", why))
+        self._know(
+            interfaces=tuple(interface for interface, _ in found),
+            missing=tuple(name for name in wanted if name not in by_name),
+            links={index: _link(nic) for index, nic in self._nics.items()},
+            addresses=asyncio.run(read_addresses()),
+        )
+
+    def _look_at_ways(self) -> None:
+        indexes = [nic.index for nic in self.box.interfaces]
+        ways = netlink.find_ways(list(self.box.backends_by_address()))
+        for address, way in ways.items():
+            if not way.error and not way.local and find_egress(way.oif, indexes, self._nics) is None:
+                ways[address] = replace(way, ours=False)
+        self._know(ways=ways, neighbours=netlink.read_neighbours())
+        self._ask_neighbours()
+
+    def _ask_neighbours(self) -> None:
+        sources: dict[Hop, Address] = {}
+        for address, way in good_ways(self.box).items():
+            hop = (way.oif, way.gateway or address)
+            if hop[1].version == 4 and way.source:
+                sources.setdefault(hop, way.source)
+        asked = list(sources)[: asking.MOST]
+        if len(sources) > len(asked):
+            rest = f"{len(sources) - len(asked):,} of {len(sources):,} next hops were not asked"
+            self._unchecked.append(Unchecked("whether two hosts claim a next hop", rest))
+        macs = {index: link.mac for index, link in self.box.links.items()}
+        self._know(claims=asking.who_has(asked, sources, macs, self._times.others_s))
+
+    def _look_at_vips(self) -> None:
+        vips = dict.fromkeys(vip.address for service in self.box.services for vip in service.vips)
+        self._know(vip_ways=netlink.find_ways(list(vips)))
+        probed = list(dict.fromkeys(vip for service in self.box.services for vip in probed_vips(service)))
+        if not probed:
+            return
+        mark = first_mark(self.box.name)
+        routes = asyncio.run(find_vip_routes(probed, mark))
+        ports = {port.base or port.index: port.name for route in routes for port in route.leaves}
+        ours = Filter("", 0).priority
+        filters = [
+            (self.box.name_of(index), what) for index in ports for what in asyncio.run(filters_before(index, ours))
+        ]
+        self._know(probe_routes=tuple(routes), filters=tuple(filters))
+
+    def _look_at_guard(self) -> None:
+        if self.box.config is None:
+            return
+        lists = read_lists(self.box.config.guard, self._overrides.prefixes, Path(self.box.path).parent)
+        if not lists.blocked:
+            return
+        hops = {way.gateway for way in good_ways(self.box).values() if way.gateway}
+        known = [*self.box.backends_by_address(), *hops, *self.box.addresses]
+        found = {address: lists.longest(address) for address in known if not address.is_loopback}
+        blocked = {address: entry[0] for address, entry in found.items() if entry and entry[1] == "block"}
+        self._know(blocked=blocked, wide_blocks=_wide(lists))
+
+    # --- what the daemon knows ------------------------------------------------------------------------------
+
+    def _look_at_daemon(self) -> None:
+        running = self.box.running
+        if running is None or not running.answers:
+            self._unchecked.append(Unchecked("services, checks and counters", "no daemon answers"))
+            return
+        status = running.status
+        differences = self._try("differences from the file", self._differences, [])
+        direct = asking.connect(list(_silent(status))[: asking.MOST], self._times.others_s)
+        running = replace(
+            running, differences=tuple(differences), direct=direct, open_files=reading.open_files(status["pid"])
+        )
+        self._know(running=running, tables=tuple(_tables(status)))
+
+    def _differences(self) -> list[str]:
+        """Return what a restart with the file would change."""
+        if self.box.config is None:
+            return []
+        plan = self._client.plan(Path(self.box.path).read_text("utf-8"))
+        services = [f"service {s['name']} {s['change']}" for s in plan["services"] if s["change"] != "kept"]
+        return [*services, *plan["settings"]]
+
+
+def _read(path: Path) -> tuple[Config | None, str]:
+    try:
+        return read_config(path), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def _ask_daemon(client: Client, answer_s: float) -> Running | None:
+    """Return the daemon, if somebody listens there."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.settimeout(answer_s)
+        try:
+            listener.connect(str(client.path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError:  # its queue is full; or we may not: then it says so
+            pass
+    try:
+        return Running(str(client.path), True, client.status(answer_s))
+    except DaemonError:
+        return Running(str(client.path), False)
+
+
+def _path_of(running: Running | None) -> Path:
+    """Return the file that a daemon runs with; a relative path is relative to where it was started."""
+    if running is None or not running.answers:
+        return DEFAULT
+    path = Path(running.status["config"]["path"])
+    with contextlib.suppress(OSError):
+        return Path(reading.PROC / str(running.status["pid"]) / "cwd").readlink() / path
+    return path
+
+
+def _link(nic: Nic) -> Link:
+    return Link(
+        nic.name,
+        nic.mac if nic.ethernet else b"",
+        nic.master,
+        nic.parent,
+        nic.vlan,
+        nic.driver,
+        reading.rp_filter(nic.name),
+        bool(reading.setting("ipv4", nic.name, "forwarding")),
+        bool(reading.setting("ipv6", nic.name, "forwarding")),
+    )
+
+
+def probed_vips(service: Service) -> list[Address]:
+    """Return the addresses that checks through the tunnel ask."""
+    checks = [check for check in service.checks if check.through is not Through.DIRECT]
+    return [vip.address for check in checks for vip in places(check, service)]
+
+
+def _wide(lists: Lists) -> tuple[str, ...]:
+    """Return blocked prefixes so short that they mean nearly everybody."""
+    return tuple(
+        prefix_text(prefix)
+        for prefix in lists.blocked
+        if prefix.bit_length() < (_WIDE6 if prefix_is_6(prefix) else _WIDE4)
+    )
+
+
+def _silent(status: Any) -> Iterable[tuple[Address, int]]:
+    """Yield where to ask backends directly whose checks get no answer."""
+    for service in status["services"]:
+        for backend in service["backends"]:
+            failed = [c for c in backend["checks"] if c["up"] is False]
+            if backend["state"] == "down" and failed:
+                port = failed[0]["to"].rsplit(":", 1)[-1]
+                yield ip_address(backend["address"]), int(port) if port.isdigit() and int(port) else 7  # RFC 862
+
+
+def _tables(status: Any) -> Iterable[Table]:
+    """Yield the tables that do not grow by themselves."""
+    flows, guard = status["flows"], status["guard"]
+    yield Table("remembered flows", flows["remembered"], flows["room"], "balancer.max_flows")
+    yield Table("words of the guard's lists", guard["words"], guard["room"], "guard.max_prefixes")

@@ -1,0 +1,76 @@
+"""Whose are the VIPs, what becomes of what XDP passes, and who may talk to them? Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from xdplb.doctor.facts import Box
+from xdplb.doctor.finding import Finding, few
+from xdplb.model import Address, Forward
+from xdplb.traps import find_traps
+
+
+def judge(box: Box) -> Iterator[Finding]:
+    """Yield what is wrong with the VIPs."""
+    local = {vip.address for s in box.services if s.forward is Forward.LOCAL for vip in s.vips}
+    for vip, way in box.vip_ways.items():
+        if way.local and vip not in local:
+            yield Finding("vip-here", f"the VIP {vip} is an address of this box", (_take_off(box, vip),))
+        elif not way.local and vip in local:
+            yield Finding(
+                "vip-not-here", f"the VIP {vip} is no address of this box", (f"ip addr add {_prefix(vip)} dev lo",)
+            )
+    yield from _loops(box, local)
+    for trap in find_traps(route for route in box.probe_routes if not route.local):
+        fixes = re.findall(r"`([^`]+)`", trap)
+        yield Finding("probe-way", re.split(r"[;:] [^;:]*`", trap)[0], tuple(fixes))
+    for name, what in box.filters:
+        fix = f"tc filter show dev {name} egress"
+        yield Finding("filter-in-front", f"on the way out of {name}, {what} is in front of the probes' filter", (fix,))
+    yield from _blocks(box)
+
+
+def _prefix(vip: Address) -> str:
+    return f"{vip}/{vip.max_prefixlen}"
+
+
+def _take_off(box: Box, vip: Address) -> str:
+    if vip not in box.addresses:
+        return f"ip route del local {_prefix(vip)}"
+    index, length = box.addresses[vip]
+    return f"ip addr del {vip}/{length} dev {box.name_of(index)}"
+
+
+def _loops(box: Box, local: set[Address]) -> Iterator[Finding]:
+    """What XDP passes is routed, if this host is a router: back to where the VIP's packets come from."""
+    back: dict[tuple[int, int], list[Address]] = {}
+    for vip, way in box.vip_ways.items():
+        if not way.error and not way.local and way.gateway and vip not in local:
+            back.setdefault((way.oif, vip.version), []).append(vip)
+    for (oif, version), vips in back.items():
+        arrives = [nic.name for nic in box.interfaces if _forwards(box, nic.index, version)]
+        if arrives:
+            seen = f"this box routes what comes in by {few(arrives)}; to {few(vips)} that is by {box.name_of(oif)}"
+            rules = [f"ip {_FAMILY[version]} rule add iif {arrives[0]} to {_prefix(vip)} blackhole" for vip in vips[:3]]
+            yield Finding("forwarding-loop", seen, tuple(rules))
+
+
+_FAMILY = {4: "-4", 6: "-6"}
+
+
+def _forwards(box: Box, index: int, version: int) -> bool:
+    link = box.links.get(index)
+    return link is not None and (link.forwarding if version == 4 else link.forwarding6)
+
+
+def _blocks(box: Box) -> Iterator[Finding]:
+    for prefix in box.wide_blocks:
+        yield Finding("block-everything", f"{prefix} is on the block list", (f"xdplb guard forget {prefix}",))
+    by_prefix: dict[str, list[Address]] = {}
+    for address, prefix in box.blocked.items():
+        if prefix not in box.wide_blocks:
+            by_prefix.setdefault(prefix, []).append(address)
+    for prefix, addresses in by_prefix.items():
+        seen = f"{prefix} on the block list covers {few(addresses)}: of backends, next hops or this box"
+        yield Finding("block-own", seen, tuple(f"xdplb guard allow {_prefix(address)}" for address in addresses[:3]))
