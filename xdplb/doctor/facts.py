@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from xdplb.doctor.finding import Unchecked
@@ -158,7 +159,7 @@ class Running:
     direct: Mapping[Address, str] = field(default_factory=dict)  # "" when a connection came about, else why not
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: they leave no place to keep what is worked out once
 class Box:
     """All of it. `config` None: there is no file that can be read; `problem` says why."""
 
@@ -194,6 +195,7 @@ class Box:
         link = self.links.get(index)
         return link.name if link else f"interface number {index}"
 
+    @cached_property
     def backends_by_address(self) -> dict[Address, list[str]]:
         """Return every backend as SERVICE/NAME, by its address."""
         found: dict[Address, list[str]] = {}

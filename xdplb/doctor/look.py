@@ -41,7 +41,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long to wait: for counters to grow, for others to answer, for the daemon, which hangs when it takes longer."""
+    """How long to wait: for counters to grow, for others to answer, for a daemon before it counts as hanging."""
 
     sample_s: float = 0.5
     others_s: float = 0.3
@@ -151,7 +151,7 @@ class Look:
 
     def _look_at_ways(self) -> None:
         indexes = [nic.index for nic in self.box.interfaces]
-        ways = netlink.find_ways(list(self.box.backends_by_address()))
+        ways = netlink.find_ways(list(self.box.backends_by_address))
         for address, way in ways.items():
             if not way.error and not way.local and find_egress(way.oif, indexes, self._nics) is None:
                 ways[address] = replace(way, ours=False)
@@ -189,11 +189,15 @@ class Look:
     def _look_at_guard(self) -> None:
         if self.box.config is None:
             return
-        lists = read_lists(self.box.config.guard, self._overrides.prefixes, Path(self.box.path).parent)
+        try:
+            lists = read_lists(self.box.config.guard, self._overrides.prefixes, Path(self.box.path).parent)
+        except ConfigError as error:
+            self._know(problem=str(error))
+            return
         if not lists.blocked:
             return
         hops = {way.gateway for way in good_ways(self.box).values() if way.gateway}
-        known = [*self.box.backends_by_address(), *hops, *self.box.addresses]
+        known = [*self.box.backends_by_address, *hops, *self.box.addresses]
         found = {address: lists.longest(address) for address in known if not address.is_loopback}
         blocked = {address: entry[0] for address, entry in found.items() if entry and entry[1] == "block"}
         self._know(blocked=blocked, wide_blocks=_wide(lists))
@@ -206,7 +210,8 @@ class Look:
             self._unchecked.append(Unchecked("services, checks and counters", "no daemon answers"))
             return
         status = running.status
-        differences = self._try("differences from the file", self._differences, [])
+        nothing: list[str] = []
+        differences = self._try("differences from the file", self._differences, nothing)
         direct = asking.connect(list(_silent(status))[: asking.MOST], self._times.others_s)
         running = replace(
             running, differences=tuple(differences), direct=direct, open_files=reading.open_files(status["pid"])

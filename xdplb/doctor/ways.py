@@ -38,7 +38,7 @@ def judge(box: Box) -> Iterator[Finding]:
 
 def named(box: Box, addresses: Iterable[Address]) -> str:
     """Say which backends have these addresses, in a few words."""
-    backends = box.backends_by_address()
+    backends = box.backends_by_address
     names = [name for address in addresses for name in backends.get(address, [str(address)])]
     return f"{len(names)} backends ({few(names)})" if len(names) > 1 else "".join(names)
 
@@ -165,7 +165,9 @@ def _mtus(box: Box) -> Iterator[Finding]:
         if nic.mtu < need:
             seen = f"{nic.name} has MTU {nic.mtu}, full-sized packets with their outer header need {need}"
             yield Finding("mtu-interface", seen, (f"ip link set {nic.name} mtu {need}",))
-    needs = {b.address: FULL + _overhead(service) for service in box.services for b in service.backends}
+    needs: dict[Address, int] = {}
+    for service in box.services:
+        needs |= dict.fromkeys((b.address for b in service.backends), FULL + _overhead(service))
     small: dict[int, list[Address]] = {}
     for address, way in good_ways(box).items():
         if way.mtu and way.mtu < needs.get(address, 0):
