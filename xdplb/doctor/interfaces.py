@@ -72,10 +72,10 @@ def _abilities(box: Box, nic: Interface) -> Iterator[Finding]:
     elif balancer.mode is Mode.NATIVE and nic.mtu > LARGEST_BUFFER and not can & XDP_TAKES_BUFFERS:
         seen = f"{nic.name} has MTU {nic.mtu}, and its driver {nic.driver} takes XDP frames of one buffer only"
         yield Finding("mtu-buffer", seen, (f"ip link set {nic.name} mtu 3000",))
-    if len(balancer.interfaces) > 1 and can & XDP_BASIC and not can & XDP_SENDS_REDIRECTED:
-        seen = f"driver {nic.driver} of {nic.name} does not take redirected frames now"
-        veth = nic.driver == "veth" and (f"ethtool -K {nic.name} gro on",)
-        yield Finding("redirect-unsupported", seen, veth or (f"ethtool -i {nic.name}",))
+    told = nic.peer and not nic.peer.has_program  # a veth takes them when its other end has a program
+    if len(balancer.interfaces) > 1 and can & XDP_BASIC and not can & XDP_SENDS_REDIRECTED and not told:
+        seen = f"driver {nic.driver} of {nic.name} does not take redirected frames"
+        yield Finding("redirect-unsupported", seen, (f"ethtool -i {nic.name}", 'set balancer.mode = "generic"'))
 
 
 def _parts(box: Box, nic: Interface) -> Iterator[Finding]:

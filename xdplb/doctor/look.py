@@ -224,7 +224,8 @@ class Look:
             return []
         plan = self._client.plan(Path(self.box.path).read_text("utf-8"))
         services = [f"service {s['name']} {s['change']}" for s in plan["services"] if s["change"] != "kept"]
-        return [*services, *plan["settings"]]
+        settings = [text for text in plan["settings"] if not text.startswith("balancer.name:")]  # `run --name` says it
+        return [*services, *settings]
 
 
 def _read(path: Path) -> tuple[Config | None, str]:

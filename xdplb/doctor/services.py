@@ -30,7 +30,7 @@ def _service(service: Mapping[str, Any]) -> Iterator[Finding]:
     lent = [b for b in service["backends"] if b["fallback"] and b["serving"]]
     serving = [b for b in backends if b["serving"]]
     if lent:
-        seen = f"{name} is served by backends of {lent[0]['fallback']}: {few(b['name'] for b in lent)}"
+        seen = f"{name} is served by {few(b['name'] for b in lent)}"
         yield Finding("service-fallback", seen, ("xdplb status",))
     elif backends and not serving:
         yield _unserved(name, backends)
