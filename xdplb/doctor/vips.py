@@ -23,8 +23,9 @@ def judge(box: Box) -> Iterator[Finding]:
             )
     yield from _loops(box, local)
     for trap in find_traps(route for route in box.probe_routes if not route.local):
-        fixes = re.findall(r"`([^`]+)`", trap)
-        yield Finding("probe-way", re.split(r"[;:] [^;:]*`", trap)[0], tuple(fixes))
+        head = trap.split("`")[0]  # what is wrong; then, before the command, what it is for
+        seen = head[: head.rfind(";") if ";" in head else head.rfind(":")]
+        yield Finding("probe-way", seen, tuple(re.findall(r"`([^`]+)`", trap)))
     for name, what in box.filters:
         fix = f"tc filter show dev {name} egress"
         yield Finding("filter-in-front", f"on the way out of {name}, {what} is in front of the probes' filter", (fix,))
