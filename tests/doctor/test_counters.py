@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from xdplb.doctor.finding import CHECKS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def verdicts(before: dict[str, int], after: dict[str, int]) -> dict[str, Sample]:
+def verdicts(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
     return {"before": Sample(before), "after": Sample(after)}
 
 
@@ -61,7 +62,9 @@ def test_every_reason_is_one_and_every_drop_is_told() -> None:
     ],
 )
 def test_a_drivers_drops_are_told(counter: str, check: str) -> None:
-    samples = {name: Sample({}, {"eth0": {counter: n, "rx_packets": n}}) for name, n in (("before", 1), ("after", 5))}
+    samples: dict[str, Any] = {
+        name: Sample({}, {"eth0": {counter: n, "rx_packets": n}}) for name, n in (("before", 1), ("after", 5))
+    }
     finding = only(judge(box(**samples)))
     assert finding.check == check
     assert "4" in finding.seen

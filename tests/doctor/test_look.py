@@ -74,6 +74,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with Lab(unique("doctor"), backends=2) as lab:
         lab.add_second_wire()
         lab.run("lb", ["ethtool", "-K", "eth0", "rxvlan", "off"])
+        lab.run("router", ["ethtool", "-K", "lb", "txvlan", "off"])
         with lab.inside("lb"):  # /sys/class/net shows the namespace of who mounted it
             subprocess.run(["mount", "-t", "sysfs", "sysfs", folder / "sys"], check=True)
         try:

@@ -34,3 +34,9 @@ def test_a_peer_is_mended_in_its_own_namespace() -> None:
     peer = Peer("lb", "/run/netns/router", has_program=True, tx_checksum=True)
     finding = only(judge(box(interfaces=(replace(NIC, peer=peer),))))
     assert finding.fixes == ("nsenter --net=/run/netns/router ethtool -K lb tx off",)
+
+
+def test_tags_that_a_peer_keeps_aside_matter_to_those_who_want_tags() -> None:
+    nic = replace(NIC, peer=Peer("lb", "", has_program=True, tx_checksum=False, tx_tags=True))
+    assert list(judge(box(interfaces=(nic,)))) == []
+    assert only(judge(box("vlan = true", interfaces=(nic,)))).fixes == ("ethtool -K lb txvlan off",)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,11 @@ def test_this_host_is_described() -> None:
     assert reading.open_files(os.getpid())
     assert reading.runs(Path("/proc/self/comm").read_text().strip())
     assert not reading.runs("no-such-command")
+
+
+@pytest.mark.root
+def test_a_host_without_bpffs_and_with_little_locked_memory_is_seen() -> None:
+    told = "from xdplb.doctor.reading import read_system as s; print(s().bpffs, s().memlock_unlimited)"
+    argv = ["sh", "-c", f"umount -l /sys/fs/bpf; ulimit -l 64; exec {sys.executable} -c '{told}'"]
+    done = subprocess.run(["unshare", "-m", *argv], capture_output=True, text=True)
+    assert done.stdout == "False False\n", done.stderr

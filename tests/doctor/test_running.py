@@ -33,6 +33,8 @@ def test_the_daemons_warnings_are_told_unless_another_finding_mends_the_same() -
     patient = box(running=replace(daemon, status={**daemon.status, "warnings": said}))
     assert only(warnings(patient, known)).seen == "the state cannot be written"
     assert len(list(warnings(patient, []))) == 2
+    carrier = box(running=replace(daemon, status={**daemon.status, "warnings": ["eth0 has no carrier; look at it"]}))
+    assert list(warnings(carrier, [Finding("interface-down", "eth0 has no carrier: cable")])) == []
 
 
 def test_pins_of_agents_have_a_command_of_their_own() -> None:

@@ -80,3 +80,9 @@ def test_services_whose_decap_nobody_checks() -> None:
     patient = running(*({**b, "checks": [blind]} for b in BACKENDS))
     assert only(judge(box(running=patient))).check == "tunnel-unchecked"
     assert list(judge(box(service='forward = "l2"', running=patient))) == []
+
+
+def test_what_a_check_that_passes_warns_of_is_told_once() -> None:
+    doubtful = [{**CHECK, "warning": "the certificate ends in 3 days"}]
+    patient = running(*({**b, "checks": doubtful} for b in BACKENDS))
+    assert only(judge(box(running=patient))).seen == "web/b1, web/b2: the certificate ends in 3 days"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 from tests.rig.boxes import B1, B2, NIC, OWN, ROUTER, box, only
 from xdplb.doctor.facts import Link, Neighbour, Way
@@ -48,27 +49,21 @@ def test_an_answer_over_a_bond_or_a_vlan_is_no_other_way() -> None:
 def test_rp_filter_knows_only_ipv4() -> None:
     b3, router, own = (ip_address(a) for a in ("fd00:13::2", "fd00:2::1", "fd00:2::2"))
     links = {2: Link("eth0"), 9: Link("eth9", rp_filter=1)}
-    facts = {"neighbours": {(2, router): Neighbour(2, MAC)}, "addresses": {own: (9, 64)}, "links": links}
-    found = judge(box(ways={b3: Way(oif=2, gateway=router, source=own)}, **facts))
+    facts: dict[str, Any] = {
+        "neighbours": {(2, router): Neighbour(2, MAC)},
+        "addresses": {own: (9, 64)},
+        "links": links,
+    }
+    found = judge(box(ways={b3: Way(oif=2, gateway=router, source=own)}, links=links, **facts))
     assert only(found).check == "way-back"
 
 
 def test_the_widest_header_decides_how_long_frames_are() -> None:
     finding = only(judge(box(service='forward = "gue"\nsecond_chance = true', interfaces=(replace(NIC, mtu=1550),))))
     assert "need 1552" in finding.seen  # 20 IP, 8 UDP, 4 GUE, 20 for the second one
-    assert (
-        list(
-            judge(
-                box(
-                    service='forward = "l2"',
-                    ways={B1: DIRECT, B2: DIRECT},
-                    interfaces=(replace(NIC, mtu=1500),),
-                    neighbours={(2, B1): Neighbour(2, MAC), (2, B2): Neighbour(2, MAC)},
-                )
-            )
-        )
-        == []
-    )
+    facts: dict[str, Any] = {"ways": {B1: DIRECT, B2: DIRECT}, "interfaces": (replace(NIC, mtu=1500),)}
+    facts["neighbours"] = {(2, B1): Neighbour(2, MAC), (2, B2): Neighbour(2, MAC)}
+    assert list(judge(box(service='forward = "l2"', **facts))) == []
 
 
 def test_where_everybody_else_goes_is_where_a_lost_one_is_sent() -> None:

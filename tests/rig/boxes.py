@@ -23,7 +23,7 @@ backends = [{{ name = "b1", address = "10.0.11.2" }}, {{ name = "b2", address = 
 """
 NIC = Interface("eth0", 2, driver="ice", xdp_features=127)
 BACKENDS = [make_backend("b1", "10.0.11.2"), make_backend("b2", "10.0.12.2")]
-CHECK = {"kind": "tcp", "through": "tunnel", "to": "192.0.2.10:80", "up": True, "cause": "connected"}
+CHECK = {"kind": "tcp", "through": "tunnel", "to": "192.0.2.10:80", "up": True, "cause": "connected", "warning": ""}
 
 
 def box(balancer: str = "", service: str = "", **facts: Any) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xdplb.cli.main import Target
+from xdplb.errors import RefusedError
 
 if TYPE_CHECKING:
     from xdplb.doctor.facts import Box
@@ -38,6 +40,8 @@ def doctor(target: Target, config: Path | None, as_json: bool) -> None:
     from xdplb.doctor.judge import judge
     from xdplb.doctor.look import Look
 
+    if os.geteuid() != 0:
+        raise RefusedError("doctor needs root: it reads programs and drivers, and asks next hops")
     box = Look(target.given, config).run()
     findings = judge(box)
     if as_json:

@@ -149,4 +149,4 @@ def _read_peer(number: int, namespace: str) -> Peer:
     name = socket.if_indextoname(number)
     on = ethtool.read_features(name) or frozenset()
     program = asyncio.run(read_nic(number)).program_id
-    return Peer(name, namespace, program is not None, "tx-checksum-ip-generic" in on, "rx-gro" in on)
+    return Peer(name, namespace, program is not None, "tx-checksum-ip-generic" in on, "tx-vlan-hw-insert" in on)

@@ -37,13 +37,13 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a veth. `tx_checksum`: it leaves checksums to hardware."""
+    """The other end of a veth. `tx_checksum`, `tx_tags`: it leaves checksums, or VLAN tags, to hardware."""
 
     name: str
     namespace: str
     has_program: bool
     tx_checksum: bool
-    gro: bool = False
+    tx_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

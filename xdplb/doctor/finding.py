@@ -120,6 +120,7 @@ CHECKS: dict[str, tuple[Severity, str]] = {
     "backend-tunnel": (_W, "it answers directly and not through the tunnel: its decap agent or a VIP is missing"),
     "backend-refuses": (_W, "the packet arrives, and nobody listens there"),
     "backend-down": (_W, "its checks fail"),
+    "check-warns": (_W, "a check passes now and may fail soon"),
     "service-panic": (_W, "too few backends are up: checks are not believed, and dead ones get flows, too"),
     "service-fallback": (_W, "all its backends are down, and another service's serve"),
     "tunnel-unchecked": (_N, "a missing decap agent or VIP on a backend would not be noticed"),

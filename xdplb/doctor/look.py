@@ -6,34 +6,29 @@ What cannot be looked at is noted and the rest goes on: who calls the doctor has
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xdplb import ethtool, state
 from xdplb.admin.client import Client
-from xdplb.config import read_config
 from xdplb.dataplane import loader
 from xdplb.dataplane.probes import first_mark
 from xdplb.desired import Overrides, services_of
-from xdplb.doctor import asking, devices, netlink, reading
-from xdplb.doctor.facts import Box, Hop, Link, Running, Sample, Table
+from xdplb.doctor import asking, contact, devices, netlink, reading
+from xdplb.doctor.facts import Box, Hop, Link, Sample
 from xdplb.doctor.finding import Unchecked
 from xdplb.doctor.ways import good_ways
-from xdplb.errors import ConfigError, DaemonError, XdplbError
+from xdplb.errors import ConfigError, XdplbError
 from xdplb.guard import Lists, prefix_is_6, read_lists
 from xdplb.health.kinds import Through
 from xdplb.health.subjects import places
-from xdplb.model import Address, Config, Service
+from xdplb.model import Address, Guard, Service
 from xdplb.net import Filter, Nic, filters_before, find_egress, find_vip_routes, read_addresses, read_links
 from xdplb.prefixes import parse_prefix, prefix_text
 
-DEFAULT = Path("/etc/xdplb.toml")
 _WIDE4, _WIDE6 = parse_prefix("0.0.0.0/8").bit_length(), parse_prefix("::/16").bit_length()
 
 _Found = TypeVar("_Found")
@@ -67,12 +62,12 @@ class Look:
         """Return all that is known."""
         self._find_daemon()
         began = time.monotonic()
-        before = self._sample()
+        before = self._sample(self.box.running.status if self.box.running else {})
         steps = (self._look_at_host, self._look_at_interfaces, self._look_at_ways, self._look_at_vips)
         for step in (*steps, self._look_at_guard, self._look_at_daemon):
             self._try(step.__name__.removeprefix("_look_at_"), step, None)
         time.sleep(max(0.0, began + self._times.sample_s - time.monotonic()))
-        took_s, after = time.monotonic() - began, self._sample()
+        took_s, after = time.monotonic() - began, self._sample(self._status())
         return replace(self.box, before=before, after=after, took_s=took_s, unchecked=tuple(self._unchecked))
 
     def _know(self, **facts: Any) -> None:
@@ -91,29 +86,29 @@ class Look:
         """Find out which file and which balancer this is about. Raises ConfigError when a file was named in vain."""
         if self._path and not self._path.exists():
             raise ConfigError(str(self._path), "cannot be read (No such file or directory)", "name a TOML file")
-        config, problem = _read(self._path) if self._path else (None, "")
+        config, problem = contact.read_file(self._path) if self._path else (None, "")
         name = self._given or (config.balancer.name if config else "main")
         place = loader.Place(name)
         self._client = Client(place.run / "admin.sock")
-        running = _ask_daemon(self._client, self._times.answer_s)
-        path = self._path or _path_of(running)
+        running = contact.find_daemon(self._client, self._times.answer_s)
+        path = self._path or contact.path_of(running)
         if not self._path:
-            config, problem = _read(path)
+            config, problem = contact.read_file(path)
         self._overrides = self._try("changes of operators", lambda: state.load(name).overrides, Overrides())
         services: tuple[Service, ...] = tuple(services_of(config, self._overrides)) if config else ()
         self._know(name=name, path=str(path), config=config, problem=problem, services=services, running=running)
         if not config:
             self._unchecked.append(Unchecked("interfaces, ways to backends, VIPs", "no configuration can be read"))
 
-    def _sample(self) -> Sample:
+    def _sample(self, status: Mapping[str, Any]) -> Sample:
         names = self.box.config.balancer.interfaces if self.box.config else ()
-        drivers = {name: ethtool.read_counters(name) for name in names}
+        return Sample(status.get("verdicts", {}), {name: ethtool.read_counters(name) for name in names})
+
+    def _status(self) -> Mapping[str, Any]:
+        """Return the daemon's status as it is now."""
         nothing: dict[str, Any] = {}
         answers = self.box.running is not None and self.box.running.answers
-        status = (
-            self._try("counters", lambda: self._client.status(self._times.answer_s), nothing) if answers else nothing
-        )
-        return Sample(status.get("verdicts", {}), drivers)
+        return self._try("counters", lambda: self._client.status(self._times.answer_s), nothing) if answers else nothing
 
     # --- the box --------------------------------------------------------------------------------------------
 
@@ -209,14 +204,14 @@ class Look:
         if running is None or not running.answers:
             self._unchecked.append(Unchecked("services, checks and counters", "no daemon answers"))
             return
-        status = running.status
+        status, guard = running.status, self.box.config.guard if self.box.config else Guard()
         nothing: list[str] = []
         differences = self._try("differences from the file", self._differences, nothing)
-        direct = asking.connect(list(_silent(status))[: asking.MOST], self._times.others_s)
+        direct = asking.connect(list(contact.doubtful(status))[: asking.MOST], self._times.others_s)
         running = replace(
             running, differences=tuple(differences), direct=direct, open_files=reading.open_files(status["pid"])
         )
-        self._know(running=running, tables=tuple(_tables(status)))
+        self._know(running=running, tables=tuple(contact.tables(status, guard)))
 
     def _differences(self) -> list[str]:
         """Return what a restart with the file would change."""
@@ -226,39 +221,6 @@ class Look:
         services = [f"service {s['name']} {s['change']}" for s in plan["services"] if s["change"] != "kept"]
         settings = [text for text in plan["settings"] if not text.startswith("balancer.name:")]  # `run --name` says it
         return [*services, *settings]
-
-
-def _read(path: Path) -> tuple[Config | None, str]:
-    try:
-        return read_config(path), ""
-    except ConfigError as error:
-        return None, str(error)
-
-
-def _ask_daemon(client: Client, answer_s: float) -> Running | None:
-    """Return the daemon, if somebody listens there."""
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
-        listener.settimeout(answer_s)
-        try:
-            listener.connect(str(client.path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        except OSError:  # its queue is full; or we may not: then it says so
-            pass
-    try:
-        return Running(str(client.path), True, client.status(answer_s))
-    except DaemonError:
-        return Running(str(client.path), False)
-
-
-def _path_of(running: Running | None) -> Path:
-    """Return the file that a daemon runs with; a relative path is relative to where it was started."""
-    if running is None or not running.answers:
-        return DEFAULT
-    path = Path(running.status["config"]["path"])
-    with contextlib.suppress(OSError):
-        return Path(reading.PROC / str(running.status["pid"]) / "cwd").readlink() / path
-    return path
 
 
 def _link(nic: Nic) -> Link:
@@ -288,20 +250,3 @@ def _wide(lists: Lists) -> tuple[str, ...]:
         for prefix in lists.blocked
         if prefix.bit_length() < (_WIDE6 if prefix_is_6(prefix) else _WIDE4)
     )
-
-
-def _silent(status: Any) -> Iterable[tuple[Address, int]]:
-    """Yield where to ask backends directly whose checks get no answer."""
-    for service in status["services"]:
-        for backend in service["backends"]:
-            failed = [c for c in backend["checks"] if c["up"] is False]
-            if backend["state"] == "down" and failed:
-                port = failed[0]["to"].rsplit(":", 1)[-1]
-                yield ip_address(backend["address"]), int(port) if port.isdigit() and int(port) else 7  # RFC 862
-
-
-def _tables(status: Any) -> Iterable[Table]:
-    """Yield the tables that do not grow by themselves."""
-    flows, guard = status["flows"], status["guard"]
-    yield Table("remembered flows", flows["remembered"], flows["room"], "balancer.max_flows")
-    yield Table("words of the guard's lists", guard["words"], guard["room"], "guard.max_prefixes")

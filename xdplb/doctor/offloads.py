@@ -29,13 +29,16 @@ def judge(box: Box) -> Iterator[Finding]:
             fix = f"ethtool -K {nic.name} rxvlan off txvlan off"
             yield Finding("tags-hidden", f"balancer.vlan is on, and {nic.name} takes tags off by itself", (fix,))
         if nic.peer:
-            yield from _peer(nic, nic.peer)
+            yield from _peer(nic, nic.peer, tagged)
 
 
-def _peer(nic: Interface, peer: Peer) -> Iterator[Finding]:
+def _peer(nic: Interface, peer: Peer, tagged: bool) -> Iterator[Finding]:
     there = f"nsenter --net={peer.namespace} " if peer.namespace else ""
     end = f"{peer.name}, the other end of {nic.name},"
     if not peer.has_program:
         yield Finding("peer-program", f"{end} has no XDP program", (_PASS, f"{there}{_PUT.format(peer.name)}"))
     if peer.tx_checksum:
         yield Finding("peer-checksum", f"{end} leaves checksums open", (f"{there}ethtool -K {peer.name} tx off",))
+    if tagged and peer.tx_tags:
+        fix = f"{there}ethtool -K {peer.name} txvlan off"
+        yield Finding("tags-hidden", f"balancer.vlan is on, and {end} keeps tags beside the frames", (fix,))

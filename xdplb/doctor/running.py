@@ -54,8 +54,10 @@ def _daemon(box: Box, running: Running) -> Iterator[Finding]:
 
 
 def warnings(box: Box, found: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield the daemon's own warnings, but for those that name a command that another finding has."""
-    known = {fix for finding in found for fix in finding.fixes}
+    """Yield the daemon's own warnings, but for those that another finding has: by its command, or by its interface."""
+    findings = list(found)
+    known = {fix for finding in findings for fix in finding.fixes}
+    down = [finding.seen.split()[0] for finding in findings if finding.check == "interface-down"]
     for text in box.running.status["warnings"] if box.running and box.running.answers else ():
-        if not any(fix in text for fix in known):
+        if not any(fix in text for fix in known) and text.split()[0] not in down:
             yield Finding("daemon-warns", text, ("xdplb status",))

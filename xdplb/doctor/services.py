@@ -22,6 +22,7 @@ def judge(box: Box) -> Iterator[Finding]:
         yield from _service(service)
         if service["name"] in configured:
             yield from _blind(configured[service["name"]], service)
+    yield from _doubts(box.running.status["services"])
     yield from _backends(box, box.running.status["services"], box.running.direct)
 
 
@@ -65,6 +66,18 @@ def _blind(service: Service, seen: Mapping[str, Any]) -> Iterator[Finding]:
         what = "goes through the tunnel" if ways else "is configured"
         fix = 'set check = { through = "tunnel" }'
         yield Finding("tunnel-unchecked", f"no check of {service.name} {what}", (fix,))
+
+
+def _doubts(services: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Tell what checks that pass have to say, a certificate's end for one; the same words together."""
+    alike: dict[str, list[str]] = {}
+    for service in services:
+        for backend in service["backends"]:
+            for warning in {c["warning"] for c in backend["checks"] if c["warning"]}:
+                alike.setdefault(warning, []).append(f"{service['name']}/{backend['name']}")
+    for warning, names in alike.items():
+        first, _, name = names[0].partition("/")
+        yield Finding("check-warns", f"{few(names)}: {warning}", (f"xdplb check {name} --service {first} --verbose",))
 
 
 def _backends(box: Box, services: list[Mapping[str, Any]], direct: Mapping[Address, str]) -> Iterator[Finding]:
