@@ -29,9 +29,18 @@ def test_a_router_that_has_no_gateway_to_the_vip_makes_no_loop() -> None:
 
 
 def test_a_trap_is_told_with_its_command_apart() -> None:
-    finding = only(judge(box(probe_routes=(VipRoute(VIP, refused="no route"),))))
+    tunnel = 'check = { through = "tunnel" }'
+    finding = only(judge(box(service=tunnel, probe_routes=(VipRoute(VIP, refused="no route"),))))
+    assert finding.check == "probe-way"
     assert finding.seen == "probes to 192.0.2.10 through the tunnel cannot leave: no route"
     assert finding.fixes == ("ip route add 192.0.2.10/32 via GATEWAY",)
+
+
+def test_checks_that_know_another_way_are_only_blind() -> None:
+    auto = 'check = { through = "auto" }'
+    assert only(judge(box(service=auto, probe_routes=(VipRoute(VIP, refused="no route"),)))).check == "probe-blind"
+    own = VipRoute(VIP, local=True)  # told apart
+    assert list(judge(box(service=auto, probe_routes=(own,)))) == []
 
 
 def test_what_a_block_covers_is_told_by_prefix() -> None:

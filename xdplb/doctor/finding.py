@@ -107,7 +107,8 @@ CHECKS: dict[str, tuple[Severity, str]] = {
     "mtu-route": (_W, "full-sized packets with the outer header do not fit: clients are told to send less"),
     # VIPs
     "vip-not-here": (_E, 'forward = "local" hands packets to this box, which does not take them'),
-    "probe-way": (_E, 'checks through the tunnel cannot pass; with `through = "auto"` they go directly, and see less'),
+    "probe-way": (_E, "checks through the tunnel cannot pass, so backends count as down"),
+    "probe-blind": (_W, "checks go directly instead of through the tunnel: they see no missing agent or VIP"),
     "filter-in-front": (_W, "it may have the last word on probes through the tunnel, before they get their header"),
     "vip-here": (_W, "what XDP passes is answered by this box itself, and probes through the tunnel never leave"),
     "forwarding-loop": (_W, "what is for a VIP and no service goes back to the router, and so on until its TTL ends"),

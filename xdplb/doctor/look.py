@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,15 +20,16 @@ from xdplb.desired import Overrides, services_of
 from xdplb.doctor import asking, contact, devices, netlink, reading
 from xdplb.doctor.facts import Box, Hop, Link, Sample
 from xdplb.doctor.finding import Unchecked
+from xdplb.doctor.vips import probed
 from xdplb.doctor.ways import good_ways
 from xdplb.errors import ConfigError, XdplbError
 from xdplb.guard import Lists, prefix_is_6, read_lists
 from xdplb.health.kinds import Through
-from xdplb.health.subjects import places
 from xdplb.model import Address, Guard, Service
 from xdplb.net import Filter, Nic, filters_before, find_egress, find_vip_routes, read_addresses, read_links
 from xdplb.prefixes import parse_prefix, prefix_text
 
+_TUNNEL = (Through.TUNNEL, Through.AUTO)
 _WIDE4, _WIDE6 = parse_prefix("0.0.0.0/8").bit_length(), parse_prefix("::/16").bit_length()
 
 _Found = TypeVar("_Found")
@@ -98,11 +99,17 @@ class Look:
         services: tuple[Service, ...] = tuple(services_of(config, self._overrides)) if config else ()
         self._know(name=name, path=str(path), config=config, problem=problem, services=services, running=running)
         if not config:
-            self._unchecked.append(Unchecked("interfaces, ways to backends, VIPs", "no configuration can be read"))
+            self._unchecked.append(Unchecked("ways to backends, VIPs", "no configuration can be read"))
 
     def _sample(self, status: Mapping[str, Any]) -> Sample:
-        names = self.box.config.balancer.interfaces if self.box.config else ()
-        return Sample(status.get("verdicts", {}), {name: ethtool.read_counters(name) for name in names})
+        return Sample(status.get("verdicts", {}), {name: ethtool.read_counters(name) for name in self._names()})
+
+    def _names(self) -> Sequence[str]:
+        """Return the balancer's interfaces: as the file has them, or else the daemon."""
+        if self.box.config:
+            return self.box.config.balancer.interfaces
+        status = self.box.running.status if self.box.running else {}
+        return [nic["name"] for nic in status.get("interfaces", ())]
 
     def _status(self) -> Mapping[str, Any]:
         """Return the daemon's status as it is now."""
@@ -117,10 +124,10 @@ class Look:
         for value, what in (
             (system.jit, "net.core.bpf_jit_enable"),
             (system.harden, "net.core.bpf_jit_harden"),
-            (system.synchronised, "the clock"),
+            (system.synchronised, "whether the clock is synchronised"),
         ):
             if value is None:
-                self._unchecked.append(Unchecked(what, "the kernel does not tell here (in a container?)"))
+                self._unchecked.append(Unchecked(what, "it is not in sight from this network namespace"))
         alive = {place for place, link in devices.pinned_links() if link.ifindex}
         left = tuple(devices.leftovers(self.box.name))
         self._know(system=system, attached=self.box.name in alive, leftovers=left)
@@ -128,7 +135,7 @@ class Look:
     def _look_at_interfaces(self) -> None:
         self._nics = {nic.index: nic for nic in asyncio.run(read_links())}
         by_name = {nic.name: nic for nic in self._nics.values()}
-        wanted = self.box.config.balancer.interfaces if self.box.config else ()
+        wanted = self._names()
         there = [by_name[name] for name in wanted if name in by_name]
         can = netlink.read_xdp_features(nic.index for nic in there)
         if there and not can:
@@ -169,11 +176,11 @@ class Look:
     def _look_at_vips(self) -> None:
         vips = dict.fromkeys(vip.address for service in self.box.services for vip in service.vips)
         self._know(vip_ways=netlink.find_ways(list(vips)))
-        probed = list(dict.fromkeys(vip for service in self.box.services for vip in probed_vips(service)))
-        if not probed:
+        asked = list(dict.fromkeys(vip for service in self.box.services for vip in probed(service, *_TUNNEL)))
+        if not asked:
             return
         mark = first_mark(self.box.name)
-        routes = asyncio.run(find_vip_routes(probed, mark))
+        routes = asyncio.run(find_vip_routes(asked, mark))
         ports = {port.base or port.index: port.name for route in routes for port in route.leaves}
         ours = Filter("", 0).priority
         filters = [
@@ -235,12 +242,6 @@ def _link(nic: Nic) -> Link:
         bool(reading.setting("ipv4", nic.name, "forwarding")),
         bool(reading.setting("ipv6", nic.name, "forwarding")),
     )
-
-
-def probed_vips(service: Service) -> list[Address]:
-    """Return the addresses that checks through the tunnel ask."""
-    checks = [check for check in service.checks if check.through is not Through.DIRECT]
-    return [vip.address for check in checks for vip in places(check, service)]
 
 
 def _wide(lists: Lists) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from xdplb.doctor.facts import Box
 from xdplb.doctor.finding import Finding, few
-from xdplb.model import Address, Forward
+from xdplb.health.kinds import Through
+from xdplb.health.subjects import places
+from xdplb.model import Address, Forward, Service
 from xdplb.traps import find_traps
 
 
@@ -22,14 +24,28 @@ def judge(box: Box) -> Iterator[Finding]:
                 "vip-not-here", f"the VIP {vip} is no address of this box", (f"ip addr add {_prefix(vip)} dev lo",)
             )
     yield from _loops(box, local)
-    for trap in find_traps(route for route in box.probe_routes if not route.local):
-        head = trap.split("`")[0]  # what is wrong; then, before the command, what it is for
-        seen = head[: head.rfind(";") if ";" in head else head.rfind(":")]
-        yield Finding("probe-way", seen, tuple(re.findall(r"`([^`]+)`", trap)))
+    yield from _traps(box)
     for name, what in box.filters:
         fix = f"tc filter show dev {name} egress"
         yield Finding("filter-in-front", f"on the way out of {name}, {what} is in front of the probes' filter", (fix,))
     yield from _blocks(box)
+
+
+def probed(service: Service, *ways: Through) -> list[Address]:
+    """Return the addresses that checks by these ways ask."""
+    checks = [check for check in service.checks if check.through in ways]
+    return [vip.address for check in checks for vip in places(check, service)]
+
+
+def _traps(box: Box) -> Iterator[Finding]:
+    """What is in the way of probes: fatal for checks that know no other way."""
+    only = {vip for service in box.services for vip in probed(service, Through.TUNNEL)}
+    for route in box.probe_routes:
+        for trap in [] if route.local else find_traps([route]):  # an own address is told apart
+            head = trap.split("`")[0]  # what is wrong; then, before the command, what it is for
+            seen = head[: head.rfind(";") if ";" in head else head.rfind(":")]
+            check = "probe-way" if route.vip in only else "probe-blind"
+            yield Finding(check, seen, tuple(re.findall(r"`([^`]+)`", trap)))
 
 
 def _prefix(vip: Address) -> str:
