@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from click.testing import CliRunner
 
-from tests.cli.test_main import xdplb
 from tests.rig.boxes import box
 from xdplb.cli.doctor import _show, document
+from xdplb.cli.main import cli
 from xdplb.doctor.facts import Box
 from xdplb.doctor.finding import Finding, Unchecked
+from xdplb.errors import XdplbError
 
 FOUND = [
     Finding("lro", "LRO is on at eth0", ("ethtool -K eth0 lro off",)),
@@ -52,7 +54,9 @@ def test_json_has_everything() -> None:
     assert made["unchecked"] == []
 
 
+@pytest.mark.root
 def test_a_file_named_in_vain_is_wrong_usage() -> None:
-    done = xdplb("doctor", "/nonexistent.toml")
-    assert done.returncode == 2
-    assert done.stderr.startswith("xdplb: /nonexistent.toml: cannot be read")
+    done = CliRunner().invoke(cli, ["doctor", "/nonexistent.toml"])
+    assert isinstance(done.exception, XdplbError)
+    assert done.exception.status == 2
+    assert "/nonexistent.toml: cannot be read" in str(done.exception)

@@ -30,6 +30,7 @@ def test_nothing_is_said_of_who_is_up() -> None:
         ((LATE,), "refused", "backend-tunnel"),  # the host lives
         ((LATE, {**CHECK, "through": "direct"}), "nobody answers", "backend-tunnel"),
         ((LATE,), "nobody answers", "backend-silent"),
+        ((LATE, {**LATE, "through": "direct"}), "nobody answers", "backend-silent"),
         ((LATE,), None, "backend-down"),  # it was not asked
         ((REFUSED,), "refused", "backend-refuses"),
         ((FAILED,), "", "backend-down"),

@@ -69,3 +69,15 @@ def test_the_widest_header_decides_how_long_frames_are() -> None:
 def test_where_everybody_else_goes_is_where_a_lost_one_is_sent() -> None:
     finding = only(judge(box(ways={B1: Way(oif=2, gateway=ROUTER, source=OWN), B2: Way(error=101)})))
     assert finding.fixes[1] == "ip route replace 10.0.12.2/32 via 10.0.2.1 dev eth0"
+
+
+def test_a_router_of_the_other_family_is_no_way() -> None:
+    lost = ip_address("fd00:13::2")
+    finding = only(judge(box(ways={B1: Way(oif=2, gateway=ROUTER, source=OWN), lost: Way(error=101)})))
+    assert finding.fixes[1] == "ip route replace fd00:13::2/128 via GATEWAY dev eth0"
+
+
+def test_a_route_may_have_an_mtu_that_is_large_enough() -> None:
+    for mtu, found in ((1520, []), (1519, ["mtu-route"])):
+        way = Way(oif=2, gateway=ROUTER, source=OWN, mtu=mtu)
+        assert [finding.check for finding in judge(box(ways={B1: way}))] == found

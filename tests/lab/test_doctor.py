@@ -10,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.rig.traffic import backend, holding, service
 from tools.lab.net import VIP4, address
 from tools.lab.stand import Stand, wait_for
 from tools.lab.tags import tagged
+from xdplb.cli.main import cli
 from xdplb.doctor.finding import Finding
 from xdplb.doctor.judge import judge
 from xdplb.doctor.look import Look, Times
@@ -162,10 +164,11 @@ def see_a_daemon_that_died(ward: Ward) -> None:
     assert "config-differs" not in ward.look()
     ward.stand.kill_daemon()
 
-    done = ward.stand.run("doctor", str(ward.file), "--json")
+    with ward.lab.inside("lb"):
+        done = CliRunner().invoke(cli, ["--name", ward.stand.name, "doctor", str(ward.file), "--json"])
 
     document = json.loads(done.stdout)
     dead = next(finding for finding in document["findings"] if finding["id"] == "daemon-dead")
     assert (dead["severity"], dead["fixes"]) == ("warning", [f"xdplb run {ward.file}"])
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert {item["what"] for item in document["unchecked"]} >= {"services, checks and counters"}
