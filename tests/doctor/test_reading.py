@@ -51,6 +51,13 @@ def test_rps_is_on_where_a_mask_is_not_zero(tmp_path: Path) -> None:
     assert reading.rps_queues("eth0", tmp_path) == ("rx-1",)
 
 
+def test_what_found_no_room_is_counted_for_all_drivers(tmp_path: Path) -> None:
+    place = tmp_path / "class/net/eth0/statistics"
+    place.mkdir(parents=True)
+    (place / "rx_missed_errors").write_text("7\n")
+    assert reading.lost_on_the_way_in("eth0", tmp_path) == {"rx_missed_errors": 7}
+
+
 @pytest.mark.parametrize(
     ("mounts", "there"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from xdplb.doctor.facts import Box, Interface
 from xdplb.doctor.finding import Finding
@@ -48,7 +49,7 @@ def _program(box: Box, nic: Interface) -> Iterator[Finding]:
     if nic.owner:
         yield Finding("program-foreign", f"{seen}, of {nic.owner!r}", (detach_of(nic.owner),))
     elif nic.by_link:
-        yield Finding("program-foreign", f"{seen}, held by a bpf_link", (f"xdplb run {box.path} --replace",))
+        yield Finding("program-foreign", f"{seen}, held by a bpf_link", (f"xdplb run {quote(box.path)} --replace",))
     else:
         kind = {"generic": "xdpgeneric", "offload": "xdpoffload"}.get(nic.xdp_mode or "", "xdpdrv")
         yield Finding("program-foreign", seen, (f"ip link set dev {nic.name} {kind} off",))

@@ -102,7 +102,11 @@ class Look:
             self._unchecked.append(Unchecked("ways to backends, VIPs", "no configuration can be read"))
 
     def _sample(self, status: Mapping[str, Any]) -> Sample:
-        return Sample(status.get("verdicts", {}), {name: ethtool.read_counters(name) for name in self._names()})
+        drivers = {
+            name: {**ethtool.read_counters(name), **reading.lost_on_the_way_in(name, self._sys)}
+            for name in self._names()
+        }
+        return Sample(status.get("verdicts", {}), drivers)
 
     def _names(self) -> Sequence[str]:
         """Return the balancer's interfaces: as the file has them, or else the daemon."""

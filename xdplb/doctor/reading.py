@@ -16,6 +16,7 @@ PROC, SYS = Path("/proc"), Path("/sys")
 _UNSYNCHRONISED = 0x40  # STA_UNSYNC, include/uapi/linux/timex.h
 _STATUS_AT = 40  # offset of `status` in struct timex, where long has 8 bytes
 _TIMEX_BYTES = 208
+_LOST = ("rx_missed_errors", "rx_fifo_errors")
 
 
 def read_text(path: Path) -> str:
@@ -125,3 +126,9 @@ def parse_cores(text: str) -> frozenset[int]:
         first, _, last = part.partition("-")
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
+
+
+def lost_on_the_way_in(name: str, sys: Path = SYS) -> dict[str, int]:
+    """Return how many packets a NIC had no room for, as the kernel counts them for all drivers."""
+    counters = {key: read_number(sys / "class/net" / name / "statistics" / key) for key in _LOST}
+    return {key: value for key, value in counters.items() if value is not None}

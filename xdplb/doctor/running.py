@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from shlex import quote
 
 from xdplb.doctor.facts import Box, Running
 from xdplb.doctor.finding import Finding, few
@@ -12,9 +13,9 @@ SPARE_FILES = 64  # for what is no probe
 
 def judge(box: Box) -> Iterator[Finding]:
     """Yield what is wrong with the configuration file and the daemon."""
-    command = f"xdplb run {box.path}"
+    command = f"xdplb run {quote(box.path)}"
     if box.problem:
-        yield Finding("config-invalid", box.problem, (f"xdplb check-config {box.path}",))
+        yield Finding("config-invalid", box.problem, (f"xdplb check-config {quote(box.path)}",))
     if box.running is None:
         if box.attached:
             yield Finding(
@@ -45,7 +46,7 @@ def _daemon(box: Box, running: Running) -> Iterator[Finding]:
         yield Finding("reconcile-failed", f"the last reconcile failed: {error}", ("xdplb status",))
     if running.differences:
         seen = f"{box.path} is not what runs: {few(running.differences, 5)}"
-        yield Finding("config-differs", seen, (f"xdplb plan {box.path}",))
+        yield Finding("config-differs", seen, (f"xdplb plan {quote(box.path)}", "systemctl restart xdplb"))
     probes = sum(len(b["checks"]) for s in status["services"] for b in s["backends"]) + SPARE_FILES
     if running.open_files is not None and running.open_files < probes:
         seen = f"the daemon may open {running.open_files:,} files, its checks may need {probes:,}"

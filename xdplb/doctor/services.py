@@ -20,8 +20,10 @@ def judge(box: Box) -> Iterator[Finding]:
     configured = {service.name: service for service in box.services}
     for service in box.running.status["services"]:
         yield from _service(service)
-        if service["name"] in configured:
-            yield from _blind(configured[service["name"]], service)
+    blind = [s["name"] for s in box.running.status["services"] if _blind(configured.get(s["name"]), s)]
+    if blind:
+        fix = 'set check = { through = "tunnel" }'
+        yield Finding("tunnel-unchecked", f"no check goes through the tunnel of {few(blind)}", (fix,))
     yield from _doubts(box.running.status["services"])
     yield from _backends(box, box.running.status["services"], box.running.direct)
 
@@ -59,13 +61,11 @@ def _unserved(name: str, backends: list[_Backend]) -> Finding:
     return Finding("service-idle", f"all {len(idle)} backends of {name} are idle or draining", tuple(fixes))
 
 
-def _blind(service: Service, seen: Mapping[str, Any]) -> Iterator[Finding]:
+def _blind(service: Service | None, seen: Mapping[str, Any]) -> bool:
     """Whether nothing would tell that a backend does not take the outer header off."""
     ways = {check["through"] for b in seen["backends"] for check in b["checks"]}
-    if seen["backends"] and service.forward in (Forward.IPIP, Forward.GUE) and "tunnel" not in ways:
-        what = "goes through the tunnel" if ways else "is configured"
-        fix = 'set check = { through = "tunnel" }'
-        yield Finding("tunnel-unchecked", f"no check of {service.name} {what}", (fix,))
+    wrapped = service is not None and service.forward in (Forward.IPIP, Forward.GUE)
+    return wrapped and bool(seen["backends"]) and "tunnel" not in ways
 
 
 def _doubts(services: list[Mapping[str, Any]]) -> Iterator[Finding]:
