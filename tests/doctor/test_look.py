@@ -473,6 +473,8 @@ def test_pins_that_nobody_uses_are_found(bench: Bench) -> None:
         with open(place.run / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             assert not left()  # a daemon is starting
+            with bench.lab.inside("lb"):
+                assert Look(place.name, bench.config(), QUICK).run().starting
     finally:
         place.remove()
 

@@ -16,6 +16,7 @@ def test_nothing_is_said_of_a_daemon_that_runs_what_the_file_says() -> None:
 def test_without_a_daemon_it_matters_whether_its_program_is_there() -> None:
     assert only(judge(box(running=None))).check == "daemon-absent"
     assert only(judge(box(running=None, attached=True))).check == "daemon-dead"
+    assert only(judge(box(running=None, attached=True, starting=True))).check == "daemon-starting"
 
 
 def test_what_the_status_says() -> None:

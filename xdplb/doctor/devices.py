@@ -97,13 +97,13 @@ def leftovers(own: str) -> list[str]:
     """Return whose pins are still there although no interface has their program and no process is at work on them."""
     alive = {place for place, link in pinned_links() if link.ifindex}
     there = {path.name for path in (loader.BPFFS / "xdplb").glob("*") if path.is_dir() and any(path.iterdir())}
-    return sorted(place for place in there - alive - {own} if not _locked(loader.RUN / place / "lock"))
+    return sorted(place for place in there - alive - {own} if not locked(place))
 
 
-def _locked(lock: Path) -> bool:
-    """Whether a process holds a lock: looked up, since to try it would be in a starting daemon's way."""
+def locked(place: str) -> bool:
+    """Whether a daemon holds its lock: looked up, since to try it would be in a starting daemon's way."""
     with contextlib.suppress(OSError):
-        inode = f":{lock.stat().st_ino} "
+        inode = f":{(loader.RUN / place / 'lock').stat().st_ino} "
         return any(inode in line for line in reading.read_text(reading.PROC / "locks").splitlines())
     return False
 

@@ -183,6 +183,7 @@ class Box:
     wide_blocks: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     attached: bool = False  # a program of this balancer is on some interface
+    starting: bool = False  # a daemon is there, and has no socket yet
     running: Running | None = None
     before: Sample = Sample()
     after: Sample = Sample()

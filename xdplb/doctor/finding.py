@@ -60,6 +60,7 @@ CHECKS: dict[str, tuple[Severity, str]] = {
     "daemon-dead": (_W, "packets are forwarded as the daemon left it, also to backends that have died since"),
     "daemon-warns": (_W, "the daemon itself says so"),
     "open-files": (_W, "each probe is a socket: without enough of them, checks come late or fail"),
+    "daemon-starting": (_N, "it answers when routes, neighbours and first checks are known"),
     "daemon-absent": (_N, "nothing is balanced"),
     "leftover": (_N, "it takes memory in the kernel, and another balancer of that name would take it up"),
     # interfaces and the program on them

@@ -134,7 +134,8 @@ class Look:
                 self._unchecked.append(Unchecked(what, "it is not in sight from this network namespace"))
         alive = {place for place, link in devices.pinned_links() if link.ifindex}
         left = tuple(devices.leftovers(self.box.name))
-        self._know(system=system, attached=self.box.name in alive, leftovers=left)
+        starting = self.box.running is None and devices.locked(self.box.name)
+        self._know(system=system, attached=self.box.name in alive, starting=starting, leftovers=left)
 
     def _look_at_interfaces(self) -> None:
         self._nics = {nic.index: nic for nic in asyncio.run(read_links())}

@@ -17,7 +17,9 @@ def judge(box: Box) -> Iterator[Finding]:
     if box.problem:
         yield Finding("config-invalid", box.problem, (f"xdplb check-config {quote(box.path)}",))
     if box.running is None:
-        if box.attached:
+        if box.starting:
+            yield Finding("daemon-starting", f"the daemon of {box.name!r} does not answer yet", ("xdplb status",))
+        elif box.attached:
             yield Finding(
                 "daemon-dead", f"a program of {box.name!r} is attached, and its daemon is not there", (command,)
             )
