@@ -41,6 +41,18 @@ def test_a_relative_path_is_relative_to_the_daemons_folder() -> None:
     assert contact.path_of(None) == contact.DEFAULT
 
 
+def test_a_file_that_was_not_written_since_the_start_is_what_runs(tmp_path: Path) -> None:
+    path, other = tmp_path / "xdplb.toml", tmp_path / "other.toml"
+    for file in (path, other):
+        file.write_text("")
+        os.utime(file, (1000, 1000))
+    status = {"config": {"path": str(path)}, "pid": os.getpid(), "started": 1000.5}
+    assert contact.read_since(status, path)
+    assert not contact.read_since(status, other)
+    assert not contact.read_since({**status, "started": 999.5}, path)
+    assert not contact.read_since(status, tmp_path / "nothing.toml")
+
+
 def test_who_failed_is_asked_at_the_port_that_was_asked() -> None:
     failed = {**CHECK, "up": False, "to": "[fd00::1]:8080"}
     portless = {**CHECK, "up": False, "to": "10.0.12.2"}

@@ -53,6 +53,14 @@ def path_of(running: Running | None) -> Path:
     return path
 
 
+def read_since(status: Mapping[str, Any], path: Path) -> bool:
+    """Whether this is the daemon's own file, and has not been written since the daemon started."""
+    own = path_of(Running("", True, status))
+    with contextlib.suppress(OSError):
+        return own.samefile(path) and path.stat().st_mtime < status["started"]
+    return False
+
+
 def doubtful(status: Mapping[str, Any]) -> Iterable[tuple[Address, int]]:
     """Yield where to ask backends directly whose checks get no answer."""
     for service in status["services"]:
