@@ -22,7 +22,7 @@ from pyroute2 import IPRoute
 from tests.rig.traffic import unique
 from tools.lab.net import VIP4, VIP6, Lab, address
 from xdplb.dataplane import loader, syscall
-from xdplb.doctor import devices
+from xdplb.doctor import contact, devices
 from xdplb.doctor.finding import Finding
 from xdplb.doctor.judge import judge
 from xdplb.doctor.look import Look, Times
@@ -482,6 +482,14 @@ def test_pins_that_nobody_uses_are_found(bench: Bench) -> None:
 def test_a_file_that_is_named_in_vain_is_a_mistake(bench: Bench) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Look(None, Path("/nonexistent.toml"), QUICK).run()
+
+
+def test_without_any_file_the_host_alone_is_looked_at(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact, "DEFAULT", bench.folder / "nothing.toml")
+    with bench.lab.inside("lb"):
+        box = Look(NAME, None, QUICK, bench.sys).run()
+    assert (box.problem, box.interfaces) == ("", ())
+    assert "`xdplb doctor CONFIG` names one" in box.unchecked[0].why
 
 
 def test_what_cannot_be_looked_at_is_said(bench: Bench) -> None:

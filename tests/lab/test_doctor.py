@@ -78,13 +78,16 @@ class Ward:
 
 
 @pytest.fixture
-def ward(stand: Stand, config_file: Path) -> Ward:
+def ward(stand: Stand, config_file: Path) -> Iterator[Ward]:
     config_file.write_text(TEXT)
     stand.start_daemon(config_file)
     ward = Ward(stand, config_file)
     for host, of in (("b1", "web"), ("b2", "web"), ("b3", "silent")):
         ward.wait_state(host, "up", of)
-    return ward
+    yield ward
+    stand.kill_daemon()
+    stand.lab.run("lb", ["ip", "link", "del", "eth0"])  # others want a wire that has never lost a frame
+    stand.lab.renew_wire("lb")
 
 
 @contextmanager

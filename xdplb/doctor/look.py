@@ -41,7 +41,7 @@ class Times:
 
     sample_s: float = 0.5
     others_s: float = 0.3
-    answer_s: float = 2.0
+    answer_s: float = 5.0  # ten thousand backends take a second
 
 
 USUAL = Times()
@@ -93,13 +93,14 @@ class Look:
         self._client = Client(place.run / "admin.sock")
         running = contact.find_daemon(self._client, self._times.answer_s)
         path = self._path or contact.path_of(running)
-        if not self._path:
+        if not self._path and path.exists():
             config, problem = contact.read_file(path)
         self._overrides = self._try("changes of operators", lambda: state.load(name).overrides, Overrides())
         services: tuple[Service, ...] = tuple(services_of(config, self._overrides)) if config else ()
         self._know(name=name, path=str(path), config=config, problem=problem, services=services, running=running)
         if not config:
-            self._unchecked.append(Unchecked("ways to backends, VIPs", "no configuration can be read"))
+            why = "the configuration cannot be used" if problem else "no file is known: `xdplb doctor CONFIG` names one"
+            self._unchecked.append(Unchecked("ways to backends, VIPs", why))
 
     def _sample(self, status: Mapping[str, Any]) -> Sample:
         drivers = {
