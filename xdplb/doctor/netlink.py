@@ -1,7 +1,7 @@
 """Netlink for questions in tens of thousands, and for those that pyroute2 has no words for.
 
 A box may have 10,000 backends, each with a route to ask for and a neighbour to read: pyroute2 takes some 0.4 ms for
-each answer, reading here what is needed of it takes a hundredth of that. Messages: include/uapi/linux/netlink.h,
+each answer, reading here what is needed of it a sixteenth of that. Messages: include/uapi/linux/netlink.h,
 rtnetlink.h, neighbour.h, net_namespace.h, genetlink.h and netdev.h.
 """
 
