@@ -24,6 +24,8 @@ PURE = [
     ["reasons", "dataplane/outcome", "explain/making", "explain/layers", "explain/reading", "explain/places"],
     ["explain/steering", "explain/world", "explain/guarding", "explain/traces", "explain/expecting", "explain/causes"],
     ["explain/story", "explain/words", "explain/question"],
+    [f"doctor/{name}" for name in ("finding", "facts", "interfaces", "offloads", "cores", "host", "ways", "vips")],
+    ["doctor/running", "doctor/services", "doctor/counters", "doctor/judge"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -31,7 +33,7 @@ IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute
 # Law 3: where a library may be imported.
 DOORS = {
     "bcc": r"xdplb/dataplane/compile\.py",
-    "pyroute2": r"xdplb/net\.py|tools/lab/.*|tests/.*",
+    "pyroute2": r"xdplb/(net|ethtool)\.py|tools/lab/.*|tests/.*",  # ethtool: by ioctl, for the doctor alone
     "click": r"xdplb/cli/.*|tools/.*|tests/.*",
     "rich": r"xdplb/(cli|tui)/.*|tools/capture_top\.py|tests/.*",
     "aiohttp": r"xdplb/admin/.*|tests/.*",
@@ -53,6 +55,7 @@ LEVELS = [
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
     {"slots"} | {"traced", "sources"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
+    {"ethtool"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
     {"tracing"},
@@ -61,6 +64,7 @@ LEVELS = [
     {"explainer"},
     {"daemon", "tui"},
     {"admin"},
+    {"doctor"},
     {"cli", "__main__"},
 ]
 

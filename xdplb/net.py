@@ -148,6 +148,42 @@ async def _read_nic(ipr: Any, index: int) -> Nic:
         raise KernelError(f"interface number {index} has vanished ({error})") from None
 
 
+async def read_links() -> list[Nic]:
+    """Return every interface as it is now."""
+    async with AsyncIPRoute() as ipr:
+        return [nic_from(link) async for link in await ipr.link("dump")]
+
+
+async def read_peer(index: int) -> tuple[int, int | None]:
+    """Return the number of what a veth ends in, and by which number its namespace is known here; None: it is this one.
+
+    Raises KernelError.
+    """
+    async with AsyncIPRoute() as ipr:
+        try:
+            link = (await ipr.link("get", index=index))[0]
+        except NetlinkError as error:
+            raise KernelError(f"interface number {index} has vanished ({error})") from None
+        return link.get("link") or 0, link.get("link_netnsid")
+
+
+async def read_addresses() -> dict[Address, tuple[int, int]]:
+    """Return this host's addresses: the interface that has it, and its prefix length."""
+    async with AsyncIPRoute() as ipr:
+        found = [message async for message in await ipr.addr("dump")]
+    return {
+        ip_address(message.get("local") or message.get("address")): (message["index"], message["prefixlen"])
+        for message in found
+    }
+
+
+async def filters_before(index: int, priority: int) -> list[str]:
+    """Return what tc filters on an interface's way out come before this priority."""
+    async with AsyncIPRoute() as ipr:
+        found = [message for message in await _filters(ipr, index) if message["info"] >> 16 < priority]
+    return [f"{message.get('kind')} filter {_filter_name(message)} (pref {message['info'] >> 16})" for message in found]
+
+
 async def own_addresses() -> list[Address]:
     """Return the addresses at which others reach this host: not link-local ones, nor the loopback interface's."""
     loopback = socket.if_nametoindex("lo")

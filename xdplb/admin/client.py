@@ -37,9 +37,9 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def status(self) -> dict[str, Any]:
+    def status(self, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """Return the status document. Raises DaemonError."""
-        return self._ask("GET", "/v1/status")
+        return self._ask("GET", "/v1/status", timeout_s=timeout_s)
 
     def confirm(self) -> dict[str, Any]:
         """Have what `run --confirm` attached stay. Raises DaemonError when it is too late."""

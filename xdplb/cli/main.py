@@ -27,6 +27,7 @@ _COMMANDS = {
     "sources": "xdplb.cli.sources:sources",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
+    "doctor": "xdplb.cli.doctor:doctor",
     "backend": "xdplb.cli.backend:backend",
     "flows": "xdplb.cli.flows:flows",
     "guard": "xdplb.cli.guard:guard",
