@@ -7,6 +7,7 @@ refresh a second a millisecond is a tenth of a percent of a core.
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 from xdplb.tui.display import Display
@@ -16,7 +17,7 @@ from xdplb.tui.fake_daemon import large
 def main() -> None:
     """Print a line for each size of terminal."""
     for width, height in ((80, 24), (200, 60)):
-        daemon = large(1000)
+        daemon = large(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
         display, costs = Display(daemon.status(), 0.0, patience_s=3.0), []
         for second in range(1, 21):
             daemon.advance(1.0)

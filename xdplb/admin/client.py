@@ -86,17 +86,22 @@ class Client:
         found: list[dict[str, Any]] = self._ask("POST", path, timeout_s=CHECK_TIMEOUT_S)["checks"]
         return found
 
-    def events(self, follow: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield what happened to backends; with `follow`, for ever. Raises DaemonError."""
+    def events(self, follow: bool = False, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield what happened to backends after event `after`; with `follow`, for ever. Raises DaemonError."""
         connection = _Connection(self.path, None if follow else TIMEOUT_S)
         with contextlib.closing(connection), _told(self.path):
-            connection.request("GET", f"/v1/events{_query(follow=follow)}")
+            connection.request("GET", f"/v1/events{_query(follow=follow, after=after or None)}")
             for line in connection.getresponse():
                 name, _, rest = line.decode().partition(": ")
                 if name == "data":
                     yield json.loads(rest)
         if follow:
             raise DaemonError("the daemon has ended")
+
+    def sources(self, for_s: float) -> list[dict[str, Any]]:
+        """Return who sends most, by watching for so long. Raises ConfigError, DaemonError."""
+        found: Any = self._ask("GET", f"/v1/sources{_query(for_s=for_s)}")
+        return list(found)
 
     def plan(self, config: str) -> dict[str, Any]:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
@@ -123,7 +128,7 @@ class Client:
             key, _, rest = document["error"].partition(": ")
             raise ConfigError(key, rest)
         if answer.status >= 300:
-            raise DaemonError(document["error"])
+            raise DaemonError(document["error"], answer.status)
         return document
 
 

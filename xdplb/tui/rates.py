@@ -7,16 +7,20 @@ counter that goes down was started anew: its rate is unknown for that interval, 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-Status: TypeAlias = dict[str, Any]  # what GET /v1/status answers
+from xdplb.tui.trends import HISTORY, Settling, Trends, per_second
 
-HISTORY = 20  # samples kept for a sparkline
+Status: TypeAlias = dict[str, Any]  # what GET /v1/status answers
+History: TypeAlias = Sequence[float]  # packets/s, oldest first; goes on growing unless `Rates.still`
+
 WINDOW_S = 10.0  # shares are measured over this time
 _NOISE = 4.0  # standard deviations that a share may be off: beyond them is not one of a thousand backends
+NIC_COUNTERS = ("rx_packets", "tx_packets", "xdp_tx_errors")
 _RING_NOISE = 0.05  # a ring gives a weight its slots only to about this part of them
-_NOTHING: Status = {"now": 0.0, "forwarded": {}, "verdicts": {}, "interface": {"xdp_tx_errors": None}}
+_NOTHING: Status = {"now": 0.0, "forwarded": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class ServiceRates:
     """The sum over a service's backends; `rate` is None until two snapshots are known."""
 
     rate: Rate | None
-    history: tuple[float, ...]  # packets/s, oldest first
+    history: History
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class BackendRates:
     """One backend's rate, and its share of new flows beside the share that its weight asks for (0 to 1)."""
 
     rate: Rate | None
-    history: tuple[float, ...]  # packets/s, oldest first
+    history: History
     share: float | None  # of connections, or of packets where there are none; None: nothing was sent
     weight_share: float  # 0 when it receives no new flows
     skewed: bool  # the two differ by more than chance explains
@@ -60,7 +64,17 @@ class Rates:
     services: dict[str, ServiceRates]
     backends: dict[tuple[str, str], BackendRates]  # by service and backend name
     verdicts: dict[str, float | None]  # per second
-    tx_errors: float | None  # per second
+    spared: dict[str, float | None]  # per second
+    interfaces: dict[str, dict[str, float | None]]  # by name: each of its counters, per second
+    reasons: dict[str, History]  # of `verdicts` and, as "spared NAME", of `spared`
+    settled: dict[str, float]  # of services with slots under way: the part that has settled again, 0 to 1
+
+    def still(self) -> Rates:
+        """Return rates whose histories do not go on, for a screen that stands still."""
+        services = {name: replace(one, history=tuple(one.history)) for name, one in self.services.items()}
+        backends = {key: replace(one, history=tuple(one.history)) for key, one in self.backends.items()}
+        reasons: dict[str, History] = {name: tuple(history) for name, history in self.reasons.items()}
+        return replace(self, services=services, backends=backends, reasons=reasons)
 
 
 @dataclass(slots=True)
@@ -114,6 +128,9 @@ class Meter:
     rates: Rates | None = None
     tracks: dict[tuple[str, str], _Track] = field(default_factory=dict)
     services: dict[str, _ServiceTrack] = field(default_factory=dict)
+    reasons: Trends = field(default_factory=Trends)
+    interfaces: dict[str, Trends] = field(default_factory=dict)
+    settling: Settling = field(default_factory=Settling)
 
     def take(self, status: Status) -> Rates:
         """Return the rates as of this status; the one before it is what `take` saw last.
@@ -126,18 +143,34 @@ class Meter:
         before = self.last
         if before is None or status["now"] <= before["now"]:
             before, self.tracks, self.services = _NOTHING, {}, {}
+            self.reasons, self.interfaces = Trends(), {}
         elapsed_s = status["now"] - before["now"]
         self._follow_backends(status, elapsed_s)
         services, backends = self._sum_up(status)
+        spared = status.get("spared", {})
+        counted = self.reasons.take(
+            {**status["verdicts"], **{f"spared {name}": spared[name] for name in spared}}, elapsed_s
+        )
         self.last = status
         self.rates = Rates(
             forwarded=_forwarded(before["forwarded"], status["forwarded"], elapsed_s),
             services=services,
             backends=backends,
-            verdicts=_verdicts(before["verdicts"], status["verdicts"], elapsed_s),
-            tx_errors=_per_second(_tx_errors(before), _tx_errors(status), elapsed_s),
+            verdicts={name: counted[name] for name in status["verdicts"]},
+            spared={name: counted[f"spared {name}"] for name in spared},
+            interfaces=self._follow_interfaces(status, elapsed_s),
+            reasons=dict(self.reasons.histories),
+            settled=self.settling.take({one["name"]: unsettled(one) for one in status["services"]}),
         )
         return self.rates
+
+    def _follow_interfaces(self, status: Status, elapsed_s: float) -> dict[str, dict[str, float | None]]:
+        """Return how fast the counters of each interface grow."""
+        rates = {}
+        for nic in nics_of(status):
+            trends = self.interfaces.setdefault(nic["name"], Trends())
+            rates[nic["name"]] = trends.take({name: nic.get(name) for name in NIC_COUNTERS}, elapsed_s)
+        return rates
 
     def _follow_backends(self, status: Status, elapsed_s: float) -> None:
         """Bring the tracks to this status; those of backends that are gone go too."""
@@ -171,9 +204,20 @@ class Meter:
             rate = _sum([track.rate for track in tracks.values()])
             if rate is not None:
                 memory.history.append(rate.packets)
-            sums[name] = ServiceRates(rate, tuple(memory.history))
+            sums[name] = ServiceRates(rate, memory.history)
             backends |= {(name, one): rates for one, rates in _shares(tracks, asked).items()}
         return sums, backends
+
+
+def nics_of(status: Status) -> list[dict[str, Any]]:
+    """Return the interfaces of a status."""
+    found: list[dict[str, Any]] = status.get("interfaces") or [status["interface"]]
+    return found
+
+
+def unsettled(service: dict[str, Any]) -> int:
+    """Return how many of a service's slots are moving or have moved."""
+    return int(service.get("moving_slots", 0)) + int(service.get("moved_slots", 0))
 
 
 def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
@@ -195,7 +239,7 @@ def _shares(tracks: dict[str, _Track], asked: dict[str, float]) -> dict[str, Bac
         # can be said.
         deviation = (expected * (1 - expected) / connections) ** 0.5 if connections else 1.0
         skewed = share is not None and abs(share - expected) > _NOISE * deviation + _RING_NOISE * expected
-        rates[name] = BackendRates(track.rate, tuple(track.history), share, expected, skewed)
+        rates[name] = BackendRates(track.rate, track.history, share, expected, skewed)
     return rates
 
 
@@ -214,26 +258,8 @@ def _sum(rates: list[Rate | None]) -> Rate | None:
 def _forwarded(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> Rate | None:
     """Return the rate of everything forwarded."""
     packets, size, connections = (
-        _per_second(before.get(name), after[name], elapsed_s) for name in ("packets", "bytes", "connections")
+        per_second(before.get(name), after[name], elapsed_s) for name in ("packets", "bytes", "connections")
     )
     if packets is None or size is None or connections is None:
         return None
     return Rate(packets, 8 * size, connections)
-
-
-def _verdicts(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> dict[str, float | None]:
-    """Return the rate of every verdict's reason."""
-    return {name: _per_second(before.get(name), total, elapsed_s) for name, total in after.items()}
-
-
-def _tx_errors(status: Status) -> int | None:
-    """Return the packets that the driver could not send, None when it does not count them."""
-    errors: int | None = status["interface"]["xdp_tx_errors"]
-    return errors
-
-
-def _per_second(before: int | None, after: int | None, elapsed_s: float) -> float | None:
-    """Return a counter's rate, None where it cannot be known."""
-    if before is None or after is None or after < before or elapsed_s <= 0:
-        return None
-    return (after - before) / elapsed_s
