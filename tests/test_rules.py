@@ -21,6 +21,7 @@ PURE = [
     ["health/certificate", "health/passive", "health/request"],
     ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
+    ["tui/trends", "tui/order", "tui/journal", "tui/scene", "tui/render", "tui/display", "tui/player", "tui/help"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
 

@@ -22,6 +22,7 @@ import click
 
 from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import ROOT, Stand, read_report, wait_for
+from xdplb.admin.client import Client
 from xdplb.dataplane import syscall
 from xdplb.errors import XdplbError
 

@@ -7,12 +7,14 @@ import io
 import pytest
 from rich.console import Console
 
+from tests.tui.scenes import draw as render
 from xdplb.tui.fake_daemon import FakeDaemon, large, small
 from xdplb.tui.rates import Meter, Rates, Status
-from xdplb.tui.render import Frame, render
-from xdplb.tui.view import View
+from xdplb.tui.render import Frame
+from xdplb.tui.view import Place, Screen, View
 
 SIZES = [(80, 24), (200, 60)]
+SCREENS = [View(places=(Place(screen, about=("web", None)),)) for screen in Screen]
 
 
 def watch(daemon: FakeDaemon, seconds: int = 3) -> tuple[Status, Rates]:
@@ -48,7 +50,7 @@ def names(frame: Frame) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [*SIZES, (40, 10), (79, 23), (132, 43), (10, 3), (1, 1), (500, 150)])
-@pytest.mark.parametrize("view", [View(), View(help=True), View(filter="b1 " * 99, typing=True, paused=True)])
+@pytest.mark.parametrize("view", [*SCREENS, View(filter="b1 " * 99, typing=True, paused=True)])
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_frame_fits_its_terminal(
     of_three: tuple[Status, Rates],

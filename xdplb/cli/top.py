@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def top(
     if replay:
         film = recording.Recording(replay)
         return screen.once_recorded(film, _size(size)) if once else screen.replay(film, seconds)
+    gc.set_threshold(100_000, 50, 100)  # an answer about 10,000 backends is 100,000 objects, and none is in a circle
     client = Client(target.socket)
     return screen.once(client, interval, _size(size)) if once else screen.run(client, interval, seconds, record)
 

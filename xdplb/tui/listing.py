@@ -30,11 +30,6 @@ class Row(NamedTuple):
     service: dict[str, Any]
     backend: dict[str, Any] | None = None
 
-    @property
-    def key(self) -> Key:
-        """Whom the row is about, by name."""
-        return self.service["name"], self.backend["name"] if self.backend else None
-
 
 class Listed(NamedTuple):
     """All rows, their keys, and how wide what they hold is. Made once per answer, for there may be 10,000."""
@@ -52,7 +47,7 @@ def list_all(status: Status, rates: Rates, view: View) -> Listed:
     backends = [one for service in status["services"] for one in service["backends"]]
     return Listed(
         rows,
-        [row.key for row in rows],
+        [(service["name"], backend["name"] if backend else None) for service, backend in rows],
         max((cells(one["name"]) for one in backends), default=0),
         max((len(one["address"]) for one in backends), default=0),
         any(one.get("flows_left") for one in backends),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xdplb.tui.display import Display
 from xdplb.tui.figures import duration
@@ -10,12 +11,13 @@ from xdplb.tui.recording import Recording
 
 STEP_S = 10.0
 _SPEEDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
-_KEYS = {" ", "p", "left", "right", "+", "=", "-"}
 
 
 @dataclass(slots=True)
 class Player:
     """Where in a recording one is. `at` counts the recording's seconds."""
+
+    KEYS: ClassVar[set[str]] = {" ", "p", "left", "right", "+", "=", "-"}
 
     recording: Recording
     display: Display
@@ -63,7 +65,7 @@ class Player:
     def press(self, keys: list[str]) -> None:
         """Take keys: those of playing, and all others as on a live screen."""
         for key in keys:
-            if key in _KEYS and not self.display.view.typing:
+            if key in self.KEYS and not self.display.view.typing:
                 self._play(key)
             else:
                 self.display.press([key])

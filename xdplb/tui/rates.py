@@ -7,9 +7,9 @@ counter that goes down was started anew: its rate is unknown for that interval, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from xdplb.tui.trends import HISTORY, Settling, Trends, per_second
 
@@ -23,8 +23,7 @@ _RING_NOISE = 0.05  # a ring gives a weight its slots only to about this part of
 _NOTHING: Status = {"now": 0.0, "forwarded": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """What was sent in one second."""
 
     packets: float
@@ -58,11 +57,11 @@ class BackendRates:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Everything that changes with time, as of one status."""
+    """Everything that changes with time, as of the last status; `still` keeps it."""
 
     forwarded: Rate | None
     services: dict[str, ServiceRates]
-    backends: dict[tuple[str, str], BackendRates]  # by service and backend name
+    backends: Mapping[tuple[str, str], BackendRates]  # by service and backend name
     verdicts: dict[str, float | None]  # per second
     spared: dict[str, float | None]  # per second
     interfaces: dict[str, dict[str, float | None]]  # by name: each of its counters, per second
@@ -91,7 +90,8 @@ class _Track:
 
     def take(self, counters: tuple[int, int, int], now: float, elapsed_s: float) -> None:
         """Go on from the last counters to these."""
-        packets, size, connections = (new - old for new, old in zip(counters, self.counters, strict=True))
+        (packets, size, connections), before = counters, self.counters
+        packets, size, connections = packets - before[0], size - before[1], connections - before[2]
         self.counters = counters
         if packets < 0 or size < 0 or connections < 0:
             self.rate = None
@@ -175,38 +175,41 @@ class Meter:
     def _follow_backends(self, status: Status, elapsed_s: float) -> None:
         """Bring the tracks to this status; those of backends that are gone go too."""
         old, self.tracks = self.tracks, {}
+        now = status["now"]
         for service in status["services"]:
+            name = service["name"]
             for backend in service["backends"]:
-                key = service["name"], backend["name"]
+                key = name, backend["name"]
                 counters = backend["packets"], backend["bytes"], backend["connections"]
                 track = old.get(key)
                 if track is None or track.address != backend["address"]:
                     track = _Track(backend["address"], counters)
                 else:
-                    track.take(counters, status["now"], elapsed_s)
+                    track.take(counters, now, elapsed_s)
                 self.tracks[key] = track
 
-    def _sum_up(self, status: Status) -> tuple[dict[str, ServiceRates], dict[tuple[str, str], BackendRates]]:
+    def _sum_up(self, status: Status) -> tuple[dict[str, ServiceRates], Mapping[tuple[str, str], BackendRates]]:
         """Return what each service and each of its backends did."""
         old, self.services = self.services, {}
         sums: dict[str, ServiceRates] = {}
-        backends: dict[tuple[str, str], BackendRates] = {}
+        shares: dict[str, _Shares] = {}
         for service in status["services"]:
             name = service["name"]
-            tracks = {b["name"]: self.tracks[name, b["name"]] for b in service["backends"]}
+            tracks = [self.tracks[name, b["name"]] for b in service["backends"]]
             asked = weight_shares(service["backends"])
             memory = self.services[name] = old.get(name) or _ServiceTrack(asked)
             # Shares over a time in which a weight or a state changed, or a counter began anew, look wrong.
-            if memory.weight_shares != asked or any(track.rate is None for track in tracks.values()):
+            if memory.weight_shares != asked or any(track.rate is None for track in tracks):
                 memory.weight_shares = asked
-                for track in tracks.values():
+                for track in tracks:
                     track.forget()
-            rate = _sum([track.rate for track in tracks.values()])
+            rate = _sum([track.rate for track in tracks])
             if rate is not None:
                 memory.history.append(rate.packets)
             sums[name] = ServiceRates(rate, memory.history)
-            backends |= {(name, one): rates for one, rates in _shares(tracks, asked).items()}
-        return sums, backends
+            connections, packets = (sum(getattr(one, what) for one in tracks) for what in ("connections", "packets"))
+            shares[name] = _Shares(asked, connections, packets)
+        return sums, _Backends(self.tracks, shares)
 
 
 def nics_of(status: Status) -> list[dict[str, Any]]:
@@ -227,20 +230,36 @@ def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
     return {name: weight / total for name, weight in receiving.items()}
 
 
-def _shares(tracks: dict[str, _Track], asked: dict[str, float]) -> dict[str, BackendRates]:
-    """Return the rates of one service's backends, with the share that each had in the window."""
-    connections = sum(track.connections for track in tracks.values())
-    total = connections or sum(track.packets for track in tracks.values())
-    rates = {}
-    for name, track in tracks.items():
-        sent, expected = track.connections if connections else track.packets, asked[name]
-        share = sent / total if total else None
+class _Shares(NamedTuple):
+    """What a service's weights ask for, and the sums over its backends in the window."""
+
+    asked: dict[str, float]
+    connections: int
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Backends(Mapping[tuple[str, str], BackendRates]):
+    """The rates of all backends, each computed when it is looked at: of 10,000 a page shows 50."""
+
+    tracks: dict[tuple[str, str], _Track]
+    shares: dict[str, _Shares]
+
+    def __getitem__(self, key: tuple[str, str]) -> BackendRates:
+        track, (asked, connections, packets) = self.tracks[key], self.shares[key[0]]
+        total, expected = connections or packets, asked[key[1]]
+        share = (track.connections if connections else track.packets) / total if total else None
         # Connections fall on backends independently (binomially); packets come in flows, so for them nothing
         # can be said.
         deviation = (expected * (1 - expected) / connections) ** 0.5 if connections else 1.0
         skewed = share is not None and abs(share - expected) > _NOISE * deviation + _RING_NOISE * expected
-        rates[name] = BackendRates(track.rate, track.history, share, expected, skewed)
-    return rates
+        return BackendRates(track.rate, track.history, share, expected, skewed)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.tracks)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
 
 
 def _sum(rates: list[Rate | None]) -> Rate | None:

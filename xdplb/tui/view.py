@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 
 Key = tuple[str, str | None]  # a service, or a backend of it, by name
 
@@ -71,7 +72,7 @@ class Place:
         near = min(max(0, self.cursor), len(rows) - 1)
         if self.chosen is not None and rows[near] != self.chosen and self.chosen in rows:
             return rows.index(self.chosen)
-        return next(n for n in (*range(near, len(rows)), *range(near, -1, -1)) if rows[n] is not None)
+        return next(n for n in chain(range(near, len(rows)), range(near, -1, -1)) if rows[n] is not None)
 
     def move(self, key: str) -> Place | None:
         """Move as this key asks; None when it is none that moves."""
@@ -85,7 +86,7 @@ class Place:
         there = min(max(0, self.cursor + step), len(self.rows) - 1)
         onward = range(there, len(self.rows)) if step > 0 else range(there, -1, -1)
         back = range(there, -1, -1) if step > 0 else range(there, len(self.rows))
-        cursor = next(n for n in (*onward, *back) if self.rows[n] is not None)
+        cursor = next(n for n in chain(onward, back) if self.rows[n] is not None)
         return replace(self, cursor=cursor, chosen=self.rows[cursor]).fit(self.rows, self.page)
 
 
