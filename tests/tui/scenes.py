@@ -58,6 +58,7 @@ def press(daemon: FakeDaemon, display: Display, *keys: str, size: tuple[int, int
                 display.take(question, ask(daemon, question))
             except Exception as error:
                 display.take(question, error)
+        daemon.advance(1.0)
         refresh(daemon, display)
     return seen(display, size)
 

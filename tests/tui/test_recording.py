@@ -64,7 +64,7 @@ def test_what_is_no_recording_is_said_with_its_line(file: Path, tmp_path: Path) 
 
 
 def test_a_file_that_is_there_is_not_overwritten(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--record: .*day.jsonl is there already; name another"):
+    with pytest.raises(ConfigError, match=r"--record: .*day.jsonl is there already; name another"):
         Recorder(file)
-    with pytest.raises(ConfigError, match="--record: .*No such file or directory"):
+    with pytest.raises(ConfigError, match=r"--record: .*No such file or directory"):
         Recorder(tmp_path / "no" / "folder")

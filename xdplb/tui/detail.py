@@ -58,8 +58,10 @@ def _slot_lines(scene: Scene, service: dict[str, Any], width: int) -> list[Text]
         return [line([Cell(f"ring  {size:,} slots, all settled")], width)]
     moving, moved = service.get("moving_slots", 0), service.get("moved_slots", 0)
     part = scene.rates.settled.get(service["name"], 0.0)
-    text = f"ring  {size - left:,} of {size:,} slots settled, {moving:,} moving, {moved:,} moved  "
-    return [line([Cell(text), Cell(f"{bar(part, 20)} {part:.0%} of them settled again", NOTE)], width)]
+    return [
+        line([Cell(f"ring  {size - left:,} of {size:,} slots settled, {moving:,} moving, {moved:,} moved")], width),
+        line([Cell(f"      {bar(part, 20)} {part:.0%} of those that moved have settled again", NOTE)], width),
+    ]
 
 
 def _rate_lines(rate: Rate | None, history: History, width: int) -> list[Text]:

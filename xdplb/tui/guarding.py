@@ -52,15 +52,16 @@ def _sources(sources: Sources, width: int) -> list[Text]:
         return [line([Cell("t: see who sends most", FAINT)], width)]
     if not sources.found:
         return [line([Cell("nobody sent anything", FAINT)], width)]
-    title = f"{'source':40}{'packets':>8}  {'service':16}  what became of it"
-    return [line([Cell(fit(title, width), TITLES)], width), *(_source(one, width) for one in sources.found)]
+    room = max(15, *(len(str(one["source"])) for one in sources.found))
+    title = f"{'source':{room}}{'packets':>9}  {'service':16}  what became of it"
+    return [line([Cell(fit(title, width), TITLES)], width), *(_source(one, room, width) for one in sources.found)]
 
 
-def _source(one: dict[str, object], width: int) -> Text:
+def _source(one: dict[str, object], room: int, width: int) -> Text:
     reason = str(one.get("reason") or "forwarded")
     packets = count(round(float(str(one["packets"]))))
     cells = [
-        Cell(f"{fit(str(one['source']), 40)}{packets:>8}  {fit(str(one.get('service') or '-'), 16)}  "),
+        Cell(f"{fit(str(one['source']), room)}{packets:>9}  {fit(str(one.get('service') or '-'), 16)}  "),
         Cell(reason, BAD if reason.startswith("dropped") else ""),
     ]
     return line(cells, width)
