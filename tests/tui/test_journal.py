@@ -14,7 +14,7 @@ def event(number: int = 1, **rest: Any) -> dict[str, Any]:
 
 
 def told(**rest: Any) -> str:
-    return event_line(event(**rest), 120).plain[10:]  # without the time
+    return event_line(event(**rest), 120, AT).plain[10:]  # without the time
 
 
 def test_states_are_told_with_their_cause() -> None:
@@ -33,8 +33,13 @@ def test_unknown_kinds_are_told_by_their_name_with_all_they_have() -> None:
     )
 
 
+def test_another_day_is_told_with_its_date() -> None:
+    assert event_line(event(kind="x"), 80, AT).plain[2] == ":"
+    assert event_line(event(kind="x"), 80, AT + 86400).plain.startswith("2023-11-1")
+
+
 def test_a_line_fits_and_is_not_obeyed() -> None:
-    long = event_line(event(kind="x", cause="\x1b[2J" + "y" * 300), 80)
+    long = event_line(event(kind="x", cause="\x1b[2J" + "y" * 300), 80, AT)
 
     assert long.cell_len == 80
     assert "\x1b" not in long.plain
@@ -54,10 +59,10 @@ def test_the_pane_has_the_newest_and_says_why_there_are_none() -> None:
     for number in range(1, 10):
         journal.take(event(number, kind=f"kind-{number}"))
 
-    assert [one.plain.split()[-1] for one in pane(journal, 80, 2)] == ["kind-8", "kind-9"]
-    assert pane(journal, 80, 0) == []
+    assert [one.plain.split()[-1] for one in pane(journal, 80, 2, AT)] == ["kind-8", "kind-9"]
+    assert pane(journal, 80, 0, AT) == []
     journal.problem = "no daemon answers"
-    assert [one.plain for one in pane(journal, 80, 2)] == ["no events: no daemon answers"]
+    assert [one.plain for one in pane(journal, 80, 2, AT)] == ["no events: no daemon answers"]
     journal.take(event(10))
     assert journal.problem == ""
 

@@ -129,4 +129,4 @@ def test_while_slots_are_changing_their_flows_have_a_column_and_the_service_says
     assert "flows left" in title_line(widths, View(), 120).plain
     service = status["services"][0]
     assert " 1.23k " in row_line(Row(service, service["backends"][1]), rates, widths, 120).plain
-    assert "341 moving of 1,024 slots" in row_line(Row(service, None), rates, widths, 120).plain
+    assert "341/1,024 moving  192.0.2.10:80" in row_line(Row(service, None), rates, widths, 120).plain

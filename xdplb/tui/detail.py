@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -11,11 +12,9 @@ from xdplb.tui.figures import bar, duration, percent, si, sparkline
 from xdplb.tui.head import rate_cells
 from xdplb.tui.listing import sort_backends
 from xdplb.tui.rates import History, Rate, unsettled
-from xdplb.tui.scene import Scene
+from xdplb.tui.scene import Body, Scene
 from xdplb.tui.styles import BAD, FAINT, GOOD, NOTE, STRONG, TITLES, WARN, of_state
-from xdplb.tui.view import Key
 
-Body = list[tuple[Key | None, Text]]
 _INDENT = "    "
 _RATES = 48  # cells of a rate with its units
 
@@ -41,10 +40,20 @@ def _service_body(scene: Scene, service: dict[str, Any], width: int) -> Body:
     lines += [*_slot_lines(scene, service, width), *_rate_lines(rates.rate, rates.history, width)]
     body: Body = [(None, one) for one in lines]
     body.append((None, line([Cell(fit("backends", width), TITLES)], width)))
-    for backend in sort_backends(service["name"], service["backends"], scene.rates, scene.view):
-        body.append(((service["name"], backend["name"]), _backend_line(scene, service, backend, width)))
-        body += [(None, one) for check in backend.get("checks", []) for one in _check_lines(scene, check, width, 1)]
+    for backend in _in_order(scene, service):
+        body.append(((service["name"], backend["name"]), partial(_backend_line, scene, service, backend, width)))
+        for check in backend.get("checks", []):
+            body.append((None, partial(_check_line, scene, check, width)))
+            if check["warning"]:
+                body.append((None, partial(_warning_line, check, width)))
     return body
+
+
+def _in_order(scene: Scene, service: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the backends as the table has them, but those, too, that its filter leaves away."""
+    if scene.view.filter:
+        return sort_backends(service["name"], service["backends"], scene.rates, scene.view)
+    return [row.backend for row in scene.listed.rows if row.service is service and row.backend]
 
 
 def _title(name: str, state: str, width: int) -> Text:
@@ -119,7 +128,7 @@ def _backend_lines(scene: Scene, service: dict[str, Any], backend: dict[str, Any
         line([Cell(fit("checks", width), TITLES)], width),
     ]
     checks = backend.get("checks", [])
-    lines += [one for check in checks for one in _check_lines(scene, check, width, 3)]
+    lines += [one for check in checks for one in _check_lines(scene, check, width)]
     return lines if checks else [*lines, line([Cell("none: it counts as up", FAINT)], width)]
 
 
@@ -135,25 +144,26 @@ def _totals(backend: dict[str, Any]) -> str:
     )
 
 
-def _check_lines(scene: Scene, check: dict[str, Any], width: int, most: int) -> list[Text]:
-    """Return a check: how it is, since when and why; and where there is room, what its last probe said and when."""
-    up = check["up"]
-    word, style = {True: ("up", GOOD), False: ("down", BAD), None: ("not known yet", WARN)}[up]
+def _check_line(scene: Scene, check: dict[str, Any], width: int) -> Text:
+    """Return how a check is, since when and why."""
+    word, style = {True: ("up", GOOD), False: ("down", BAD), None: ("not known yet", WARN)}[check["up"]]
     since = _age(scene, check["since"])
     what = f"{check['kind']} {check['to']}" + (" through the tunnel" if check["through"] == "tunnel" else "")
-    cells = [
-        Cell(f"{_INDENT}{what}  "),
-        Cell(word, style),
-        Cell(f" for {since}" if since else ""),
-        Cell(f": {check['cause']}" if check["cause"] else ""),
-    ]
-    lines = [line(cells, width)]
+    cause = (f" for {since}" if since else "") + (f": {check['cause']}" if check["cause"] else "")
+    return line([Cell(f"{_INDENT}{what}  "), Cell(word, style), Cell(cause)], width)
+
+
+def _warning_line(check: dict[str, Any], width: int) -> Text:
+    return line([Cell(f"{_INDENT}  warning: ", WARN), Cell(check["warning"])], width)
+
+
+def _check_lines(scene: Scene, check: dict[str, Any], width: int) -> list[Text]:
+    """Return a check, with what its last probe said and when."""
+    lines = [_check_line(scene, check, width)]
     if check["last"]:
         at = _age(scene, check["at"])
         lines += wrap(f"{_INDENT}  last probe{f' {at} ago' if at else ''}: {check['last']}", width, FAINT, _INDENT * 2)
-    if check["warning"]:
-        lines += wrap(f"{_INDENT}  warning: {check['warning']}", width, WARN, _INDENT * 2)
-    return lines[:most] if not check["warning"] or most > 1 else [lines[0], lines[-1]]
+    return [*lines, _warning_line(check, width)] if check["warning"] else lines
 
 
 def _age(scene: Scene, at: float | None) -> str:

@@ -34,9 +34,10 @@ def foot_lines(scene: Scene, width: int, height: int) -> list[Text]:
 
 def _events(scene: Scene, width: int, height: int) -> list[Text]:
     """Return the newest events; on a small screen the last one."""
+    now = scene.status["now"]
     if height < TALL:
-        return pane(scene.journal, width, 1)
-    told = pane(scene.journal, width, _EVENTS)
+        return pane(scene.journal, width, 1, now)
+    told = pane(scene.journal, width, _EVENTS, now)
     title = line([Cell("events (e: all)".ljust(width), TITLES)], width)
     return [title, *told] if told else []
 

@@ -6,15 +6,14 @@ from rich.text import Text
 
 from xdplb.tui.cells import Cell, fit, line, wrap
 from xdplb.tui.figures import count, si, sparkline
-from xdplb.tui.scene import Scene, Sources
+from xdplb.tui.scene import Body, Scene, Sources
 from xdplb.tui.styles import BAD, FAINT, NOTE, TITLES, WARN
-from xdplb.tui.view import Key
 
 GUARDED = ("dropped_blocked", "dropped_packet_rate", "dropped_connection_rate", "dropped_service_rate")
 _NAME = 25
 
 
-def guard_body(scene: Scene, width: int) -> list[tuple[Key | None, Text]]:
+def guard_body(scene: Scene, width: int) -> Body:
     """Return the lines of the screen."""
     lists = scene.status.get("guard", {"blocked": 0, "allowed": 0})
     lines = [line([Cell(f"{lists['blocked']:,} prefixes blocked, {lists['allowed']:,} allowed")], width), Text("")]

@@ -18,7 +18,7 @@ from xdplb.tui.cells import Cell, line, spread
 from xdplb.tui.figures import count, duration, si
 from xdplb.tui.rates import Rate, nics_of
 from xdplb.tui.scene import TALL, Scene
-from xdplb.tui.styles import BAD, FAINT, NOTE, STATES, STRONG, WARN
+from xdplb.tui.styles import ALERT, BAD, FAINT, NOTE, STATES, STRONG, WARN
 from xdplb.tui.view import Screen
 
 
@@ -79,10 +79,10 @@ def _notices(scene: Scene) -> list[list[Cell]]:
     if error := (status.get("reconcile") or {}).get("error"):
         found.append([Cell(f"the tables are not as desired: {error}   ", BAD)])
     if trial := status.get("unconfirmed"):
-        text = f"unconfirmed: {trial['then']} in {trial['left_s']:.0f} s unless `xdplb confirm`"
-        found.append([Cell(text, f"{STRONG} {WARN}")])
-        found += [[Cell(f"self-test: {failure}", WARN)] for failure in trial["failures"]]
-    found += [[Cell(f"warning: {text}", WARN)] for text in status.get("warnings", [])]
+        text = f" {trial['then']} in {trial['left_s']:.0f} s unless `xdplb confirm`"
+        found.append([Cell("unconfirmed:", ALERT), Cell(text, STRONG)])
+        found += [[Cell("self-test: ", WARN), Cell(failure)] for failure in trial["failures"]]
+    found += [[Cell("warning: ", WARN), Cell(text)] for text in status.get("warnings", [])]
     wanted = _wanted(scene)
     if not found:
         return [wanted]
@@ -93,9 +93,9 @@ def _wanted(scene: Scene) -> list[Cell]:
     """Return what the reader has asked for."""
     view, cells = scene.view, []
     if view.paused:
-        cells.append(Cell("PAUSED, p goes on   ", f"{STRONG} {WARN}"))
+        cells += [Cell("PAUSED, p goes on", ALERT), Cell("   ")]
     if scene.dialog.read_only:
-        cells.append(Cell("READ ONLY   ", f"{STRONG} {WARN}"))
+        cells += [Cell("READ ONLY", ALERT), Cell("   ")]
     if view.filter:
         cells.append(Cell(f"filter: {view.filter}   ", f"{STRONG} {NOTE}"))
     if view.place.screen is Screen.SERVICES:

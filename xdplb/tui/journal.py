@@ -36,9 +36,10 @@ class Journal:
             self.events.append(event)
 
 
-def event_line(event: Event, width: int) -> Text:
-    """Return what happened, on one line: when, whom it is about, what, by whom, why."""
-    when = datetime.fromtimestamp(event["at"]).strftime("%H:%M:%S")
+def event_line(event: Event, width: int, now: float) -> Text:
+    """Return what happened, on one line: when (of another day, with its date), whom it is about, what, by whom, why."""
+    at = datetime.fromtimestamp(event["at"])
+    when = at.strftime("%H:%M:%S" if at.date() == datetime.fromtimestamp(now).date() else "%Y-%m-%d %H:%M:%S")
     cells = [Cell(f"{when}  ", FAINT), Cell(subject(event), STRONG), Cell(" ")]
     cells += _what(event)
     if who := event.get("who"):
@@ -68,9 +69,9 @@ def _what(event: Event) -> list[Cell]:
     return [*told, Cell(f"{was} → ", FAINT) if was else Cell("added, "), Cell(str(state), of_state(state))]
 
 
-def pane(journal: Journal, width: int, height: int) -> list[Text]:
+def pane(journal: Journal, width: int, height: int, now: float) -> list[Text]:
     """Return the newest events on so many lines, newest last; or why there are none."""
     if journal.problem:
         return [line([Cell(f"no events: {journal.problem}", FAINT)], width)]
     newest = list(journal.events)[-height:] if height else []
-    return [event_line(event, width) for event in newest]
+    return [event_line(event, width, now) for event in newest]

@@ -6,14 +6,13 @@ from rich.text import Text
 
 from xdplb.tui.cells import Cell, fit, line
 from xdplb.tui.figures import count, si, sparkline
-from xdplb.tui.scene import Scene
+from xdplb.tui.scene import Body, Scene
 from xdplb.tui.styles import BAD, FAINT, TITLES
-from xdplb.tui.view import Key
 
 _NAME = 25
 
 
-def reasons_body(scene: Scene, width: int) -> list[tuple[Key | None, Text]]:
+def reasons_body(scene: Scene, width: int) -> Body:
     """Return a line for each reason: those that grow first, then those that ever were, then the others by name."""
     rates, totals = scene.rates.verdicts, scene.status["verdicts"]
     order = sorted(totals, key=lambda name: (-(rates[name] or 0), -totals[name]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from xdplb.tui.cells import Cell, line
+from xdplb.tui.cells import Cell, fit, line
 from xdplb.tui.detail import detail_body
 from xdplb.tui.foot import foot_lines
 from xdplb.tui.guarding import guard_body
@@ -17,12 +17,10 @@ from xdplb.tui.help import help_lines
 from xdplb.tui.journal import event_line
 from xdplb.tui.listing import Row
 from xdplb.tui.reasons import reasons_body
-from xdplb.tui.scene import Scene
+from xdplb.tui.scene import Body, Scene
 from xdplb.tui.styles import CURSOR, FAINT
 from xdplb.tui.table import fit_columns, row_line, title_line
-from xdplb.tui.view import Key, Place, Screen, View
-
-Body = list[tuple[Key | None, Text]]  # lines, and whom each is about
+from xdplb.tui.view import Place, Screen, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ def render(scene: Scene, width: int, height: int) -> Frame:
     if scene.view.place.screen is Screen.SERVICES:
         body, view = _table(scene, width, page)
     else:
-        body, view = _text(scene, _BODIES[scene.view.place.screen](scene, width), page)
+        body, view = _text(scene, _BODIES[scene.view.place.screen](scene, width), width, page)
     foot = foot_lines(_at(scene, view), width, height)  # now that it is known which rows are on the page
     blank = [Text("")] * (page - len(body))
     return Frame([*head, *body, *blank, *foot][:height], view)
@@ -74,28 +72,25 @@ def _visible(rows: Sequence[Row], place: Place) -> list[Row]:
     return shown
 
 
-def _text(scene: Scene, body: Body, page: int) -> tuple[list[Text], View]:
+def _text(scene: Scene, body: Body, width: int, page: int) -> tuple[list[Text], View]:
     """Return lines that scroll; the chosen one is marked."""
     place = scene.view.place.fit([key for key, _ in body], page)
-    lines = [text for _, text in body[place.top : place.top + page]]
+    lines = [text if isinstance(text, Text) else text() for _, text in body[place.top : place.top + page]]
     if place.choosing:
         at = place.cursor - place.top
-        lines[at] = marked(lines[at], lines[at].cell_len)
+        lines[at] = marked(lines[at], width)
     return lines, scene.view.at(place)
 
 
 def marked(text: Text, width: int) -> Text:
-    """Return a line under the cursor."""
-    text = text.copy()
-    text.pad_right(width - text.cell_len)
-    text.stylize(CURSOR)
-    return text
+    """Return a line under the cursor: without its colours, which the other way round are a patchwork."""
+    return line([Cell(fit(text.plain, width), CURSOR)], width)
 
 
 def _events_body(scene: Scene, width: int) -> Body:
     """Return all events, newest first."""
     problem = scene.journal.problem
-    lines = [event_line(event, width) for event in reversed(scene.journal.events)]
+    lines = [event_line(event, width, scene.status["now"]) for event in reversed(scene.journal.events)]
     if problem or not lines:
         lines.insert(0, line([Cell(problem or "nothing has happened yet", FAINT)], width))
     return [(None, text) for text in lines]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from rich.text import Text
 
 from xdplb.tui.journal import Journal
 from xdplb.tui.listing import Listed
 from xdplb.tui.order import Dialog
 from xdplb.tui.rates import Rates, Status
-from xdplb.tui.view import View
+from xdplb.tui.view import Key, View
+
+# Lines of a screen that scrolls: whom each is about, and it, or what makes it when it is seen: there may be 20,000.
+Body = list[tuple[Key | None, Text | Callable[[], Text]]]
 
 TALL = 30  # from this height on there is room for more than the first line of each thing
 

@@ -14,6 +14,7 @@ NOTE = "cyan"
 FAINT = "dim"
 STRONG = "bold"
 TITLES = "underline"
+ALERT = "bold reverse"
 CURSOR = "reverse"  # the terminal's own two colours, the other way round
 
 STATES: dict[str, str] = {

@@ -146,9 +146,10 @@ def _service_head(service: dict[str, Any]) -> list[Cell]:
 
 def _slots(service: dict[str, Any]) -> str:
     """Return how many slots are not settled, if any."""
-    found = [f"{service.get(f'{state}_slots', 0):,} {state}" for state in ("moving", "moved")]
-    found = [text for text in found if not text.startswith("0 ")]
-    return f"  {', '.join(found)} of {service['ring_size']:,} slots" if found else ""
+    counts = [(service.get(f"{state}_slots", 0), state) for state in ("moving", "moved")]
+    return "  " * any(n for n, _ in counts) + ", ".join(
+        f"{n:,}/{service['ring_size']:,} {state}" for n, state in counts if n
+    )
 
 
 def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) -> Cell:
@@ -173,5 +174,5 @@ def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) 
 def _figure(column: str, rate: Rate | None, history: History, size: int) -> Cell:
     """Return one of the figures that change with every second."""
     if column == "history":
-        return Cell(sparkline(history, size))
+        return Cell(sparkline(history, size), FAINT)
     return Cell(si(None if rate is None else getattr(rate, column)))
