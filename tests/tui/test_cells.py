@@ -31,11 +31,11 @@ def test_long_text_is_wrapped_and_indented() -> None:
 
 
 def test_pieces_without_room_are_counted() -> None:
-    pieces = [[Cell("abc ")], [Cell("def ")], [Cell("ghi ")], [Cell("jkl ")]]
+    pieces = [[Cell("abc ")], [Cell("def ")], [Cell("ghi ")], [Cell("jkl ")], [Cell("mno ")]]
 
     assert [one.plain for one in pack(pieces, 8, 1)] == ["abc def "]  # the count itself has no room
-    assert [one.plain for one in pack(pieces, 10, 1)] == ["abc def +2"]
-    assert [one.plain for one in pack(pieces, 8, 2)] == ["abc def ", "ghi jkl "]
+    assert [one.plain for one in pack(pieces, 10, 1)] == ["abc def +3"]
+    assert [one.plain for one in pack(pieces[:4], 8, 2)] == ["abc def ", "ghi jkl "]
 
 
 def test_cut_only_shortens() -> None:

@@ -21,6 +21,8 @@ def test_states_are_told_with_their_cause() -> None:
     assert told(service="web", backend="b2", was="up", state="down", cause="refused") == "web/b2 up → down: refused"
     assert told(service="web", backend="b2", was=None, state="up", cause="new") == "web/b2 added, up: new"
     assert told(service="web", backend="b2", was="up", state=None, cause="removed") == "web/b2 gone: removed"
+    assert told(kind="backend", service="web", backend="b2", was="up", state="down", cause="x") == "web/b2 up → down: x"
+    assert told(kind="backend", service="web", backend="b2", was="up", state=None, cause="x") == "web/b2 gone: x"
 
 
 def test_unknown_kinds_are_told_by_their_name_with_all_they_have() -> None:

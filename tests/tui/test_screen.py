@@ -19,6 +19,7 @@ import pytest
 
 from xdplb.errors import XdplbError
 from xdplb.tui.fake_daemon import small
+from xdplb.tui.recording import Recorder
 from xdplb.tui.screen import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,10 @@ import sys, threading
 from xdplb.errors import DaemonError
 from xdplb.tui.fake_daemon import FakeDaemon, small
 from xdplb.tui.screen import run
+
+from pathlib import Path
+from xdplb.tui.recording import Recording
+from xdplb.tui.screen import replay
 
 mood, seconds = sys.argv[1], float(sys.argv[2]) or None
 asked = 0
@@ -47,6 +52,8 @@ def fetch():
     daemon.advance(0.1)
     return FakeDaemon.status(daemon)
 
+if mood.startswith("/"):
+    sys.exit(replay(Recording(Path(mood)), seconds))
 daemon = Moody(small().services)
 daemon.talkers = []
 try:
@@ -171,6 +178,23 @@ def test_a_backend_is_drained_by_keys_once_confirmed(start: Callable[..., Sessio
     screen.see("web/b1 is draining (an operator asked for no new flows); 342 map entries")
     screen.type(b"e")
     screen.see("web/b1 up → draining")
+    screen.type(b"q")
+
+    assert screen.end() == (0, "")
+
+
+def test_a_recording_is_played_and_obeys_keys(start: Callable[..., Session], tmp_path: Path) -> None:
+    daemon, recorder = small(), Recorder(tmp_path / "film")
+    for second in range(0, 60, 10):
+        recorder.write("status", daemon.status(), float(second))
+        daemon.advance(10.0)
+    recorder.close()
+    screen = start(str(tmp_path / "film"))
+    screen.see("of 50 s, 1x")
+    screen.type(b" ")
+    screen.see("of 50 s, still")
+    screen.type(b"\x1b[C\x1b[C")
+    screen.see("recording 20 s of 50 s")
     screen.type(b"q")
 
     assert screen.end() == (0, "")

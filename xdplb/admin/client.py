@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -98,9 +98,9 @@ class Client:
         if follow:
             raise DaemonError("the daemon has ended")
 
-    def sources(self, for_s: float) -> list[dict[str, Any]]:
-        """Return who sends most, by watching for so long. Raises ConfigError, DaemonError."""
-        found: Any = self._ask("GET", f"/v1/sources{_query(for_s=for_s)}")
+    def sources(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return who sends most. `asked` is the query of `GET /v1/sources`. Raises ConfigError, DaemonError."""
+        found: Any = self._ask("GET", f"/v1/sources{_query(**asked)}")
         return list(found)
 
     def plan(self, config: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -168,7 +168,7 @@ class FakeDaemon:
         told = {"service": service, "name": backend, "state": one["state"], "reason": one["reason"]}
         return {"backends": [told], "writes": moved + 1, "took_ms": 3.1}
 
-    def sources(self, for_s: float) -> list[dict[str, Any]]:
+    def sources(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return who sends most."""
         if self.talkers is None:
             raise DaemonError("GET /v1/sources: Not Found", 404)

@@ -14,6 +14,7 @@ from xdplb.tui.styles import FAINT, STRONG, of_state
 
 Event = dict[str, Any]
 KEPT = 1000
+_OF_BACKENDS = (None, "backend")  # kinds of what became of a backend
 _TOLD = {"number", "at", "kind", "who", "service", "backend", "was", "state", "cause", "text"}
 
 
@@ -59,10 +60,10 @@ def subject(event: Event) -> str:
 def _what(event: Event) -> list[Cell]:
     """Return what it is. A kind that is not about a state is told by its name."""
     kind = event.get("kind")
-    if kind not in (None, "state") and not event.get("state"):
+    if kind not in _OF_BACKENDS and not event.get("state"):
         return [Cell(str(kind))]
     state = event.get("state")
-    told = [Cell(f"{kind} ")] if kind not in (None, "state", state) else []
+    told = [Cell(f"{kind} ")] if kind not in (*_OF_BACKENDS, state) else []
     if state is None:
         return [*told, Cell("gone", FAINT)]
     was = event.get("was")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ class Balancer(Protocol):
 
     def weigh_backend(self, backend: str, service: str | None, weight: int, plan: bool = False) -> dict[str, Any]: ...
 
-    def sources(self, for_s: float) -> list[dict[str, Any]]: ...
+    def sources(self, asked: Mapping[str, str]) -> list[dict[str, Any]]: ...
 
 
 Heard = tuple[str, Any, Any]  # "status", "event" or "answer"; the question, if it was one; what was said
@@ -98,7 +98,7 @@ def _try(call: Callable[[], Any]) -> Any:
 def ask(balancer: Balancer, question: Question) -> Any:
     """Ask the daemon. Raises XdplbError."""
     if isinstance(question, Look):
-        return balancer.sources(question.for_s)
+        return balancer.sources({"for_s": f"{question.for_s:g}"})
     return _carry_out(balancer, question.order, question.plan)
 
 
