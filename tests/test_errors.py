@@ -15,3 +15,8 @@ def test_config_error_is_key_problem_fix() -> None:
 def test_statuses_tell_wrong_input_from_failed_work() -> None:
     assert (ConfigError.status, RefusedError.status) == (2, 2)
     assert (KernelError.status, DaemonError.status) == (1, 1)
+
+
+def test_a_daemons_error_knows_the_status_of_its_answer() -> None:
+    assert DaemonError("no", 403).http == 403
+    assert DaemonError("is away").http is None

@@ -27,6 +27,7 @@ PURE = [
     [f"doctor/{name}" for name in ("finding", "facts", "interfaces", "offloads", "cores", "host", "ways", "vips")],
     ["doctor/running", "doctor/services", "doctor/counters", "doctor/judge"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
+    ["tui/trends", "tui/order", "tui/journal", "tui/scene", "tui/render", "tui/display", "tui/player", "tui/help"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
 

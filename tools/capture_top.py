@@ -6,8 +6,10 @@ Usage: python tools/capture_top.py [DIRECTORY]
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +29,10 @@ def watch(daemon: FakeDaemon) -> Display:
         if second == 13:
             daemon.set_state("web", "b2", "down", "tcp 10.0.12.2:80 refused the connection")
         daemon.advance(1.0)
+        daemon.services[0]["moving_slots"] = max(0, daemon.services[0]["moving_slots"] - 20)
         display.answer(daemon.status(), daemon.uptime_s)
+    for event in daemon.events():
+        display.happen(event)
     return display
 
 
@@ -64,7 +69,9 @@ def busy() -> FakeDaemon:
 
 
 def main() -> None:
-    """Write top-80x24.svg, top-200x60.svg and top.txt."""
+    """Write top-80x24.svg, top-200x60.svg and top.txt. Times of events are in UTC, on whatever machine."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     docs = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs"
     narrow = take_picture(watch(small()), 80, 24)
     text = narrow.export_text(clear=False, styles=False)

@@ -22,6 +22,7 @@ import click
 
 from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import ROOT, Stand, read_report, wait_for
+from xdplb.admin.client import Client
 from xdplb.dataplane import syscall
 from xdplb.errors import XdplbError
 
@@ -308,16 +309,18 @@ def play_on_screen(demo: Demo) -> None:
 
     thread = threading.Thread(target=scenario, daemon=True)
 
-    def fetch() -> dict[str, Any]:
-        if not thread.is_alive():
-            raise _Over
-        status = demo.stand.client.status()
-        return {**status, "name": f"demo: {demo.step}"}
+    class Shown(Client):
+        """The daemon, with the step in place of its name, for as long as there are steps."""
+
+        def status(self) -> dict[str, Any]:
+            if not thread.is_alive():
+                raise _Over
+            return {**super().status(), "name": f"demo: {demo.step}"}
 
     thread.start()
     shown = len(demo.lines)
     with contextlib.suppress(_Over):
-        screen.run(fetch)
+        screen.run(Shown(demo.stand.client.path))
     click.echo("\n".join(demo.lines[shown:]))
     if thread.is_alive():
         raise KeyboardInterrupt

@@ -64,7 +64,8 @@ IDLE_S = 60.0  # how long the copy that explains packets is kept for the next qu
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 NO_NIC: dict[str, Any] = {
-    **dict.fromkeys(("index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors")),
+    **dict.fromkeys(("index", "mode", "program_id", "link_id", "driver", "mtu")),
+    **dict.fromkeys(("rx_packets", "tx_packets", "xdp_tx_errors")),
     **{"up": False, "carrier": False, "compiled": [], "map_bytes": 0, "layout": None, "code": None},
 }
 
@@ -565,6 +566,7 @@ class Daemon:
             "pid": os.getpid(),
             "now": time.time(),
             "started": self._began,
+            "booted": time.time() - boot_time(),
             "config": {"path": str(self.path), "changes": self.kept.overrides.describe()},
             "interface": interfaces[0],
             "interfaces": interfaces,
@@ -620,6 +622,7 @@ class Daemon:
             "up": nic.up,
             "carrier": nic.carrier,
             "rx_packets": nic.rx_packets,
+            "tx_packets": nic.tx_packets,
             "xdp_tx_errors": tx_errors(nic.name),
             "compiled": self.forwarding.kernel.spec.features(),
             "map_bytes": self.forwarding.kernel.map_bytes,

@@ -34,7 +34,14 @@ class RefusedError(XdplbError):
 
 
 class DaemonError(XdplbError):
-    """The daemon cannot be reached, or another one is in the way."""
+    """The daemon cannot be reached, could not do it, or another one is in the way.
+
+    `http` is the status of its answer, where it gave one: 403 for what one's role may not do, 404 for what it has not.
+    """
+
+    def __init__(self, text: str, http: int | None = None) -> None:
+        self.http = http
+        super().__init__(text)
 
 
 class NoDaemonError(DaemonError):

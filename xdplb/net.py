@@ -66,6 +66,7 @@ class Nic:
     xdp_mode: str | None
     program_id: int | None
     rx_packets: int
+    tx_packets: int = 0
     master: int = 0
     parent: int = 0
     vlan: int = 0
@@ -90,6 +91,7 @@ def nic_from(link: Any) -> Nic:
         xdp_mode=_XDP_MODES.get(mode or ""),
         program_id=xdp.get_attr("IFLA_XDP_PROG_ID") if xdp and mode else None,
         rx_packets=(link.get("stats64") or {}).get("rx_packets", 0),
+        tx_packets=(link.get("stats64") or {}).get("tx_packets", 0),
         master=link.get("master") or 0,
         parent=(link.get("link") or 0) if kind == "vlan" else 0,
         vlan=(inside.get_attr("IFLA_VLAN_ID") or 0) if inside else 0,
@@ -429,7 +431,7 @@ class Network:
         return [self.links[index] for index in self.indexes if index in self.links]
 
     def _seen(self) -> list[Nic]:
-        return [replace(nic, rx_packets=0) for nic in self.nics]
+        return [replace(nic, rx_packets=0, tx_packets=0) for nic in self.nics]
 
     def _publish(self) -> None:
         made: dict[int, Hop | str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,22 +18,67 @@ def test_no_daemon_is_told_with_the_command_that_starts_one(tmp_path: Path) -> N
         Client(tmp_path / "none.sock").status()
 
 
+class Server:
+    """A server that gives one answer, whatever is asked."""
+
+    def __init__(self, path: Path, answer: bytes) -> None:
+        self.path, self._answer, self.asked = path, answer, b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection:
+            self.asked = connection.recv(1000)
+            connection.sendall(self._answer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 @pytest.fixture
-def babbler(tmp_path: Path) -> Iterator[Path]:
+def answering(tmp_path: Path) -> Iterator[Callable[[bytes], Server]]:
+    """Start servers, each with its answer."""
+    servers: list[Server] = []
+
+    def start(answer: bytes) -> Server:
+        servers.append(Server(tmp_path / f"{len(servers)}.sock", answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def babbler(answering: Callable[[bytes], Server]) -> Path:
     """A server that does not speak HTTP."""
-    path = tmp_path / "babble.sock"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
+    return answering(b"hello\r\n").path
 
-        def answer() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"hello\r\n")
 
-        threading.Thread(target=answer, daemon=True).start()
-        yield path
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_has_its_http_status(answering: Callable[[bytes], Server], status: int) -> None:
+    server = answering(b'HTTP/1.1 %d No\r\nContent-Length: 15\r\n\r\n{"error": "no"}' % status)
+
+    with pytest.raises(DaemonError, match=r"^no$") as refused:
+        Client(server.path).drain_backend("b1", "web")
+    assert refused.value.http == status
+
+
+def test_events_are_asked_for_after_a_number(answering: Callable[[bytes], Server]) -> None:
+    server = answering(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nid: 8\ndata: {"number": 8}\n\n')
+
+    assert list(Client(server.path).events(after=7)) == [{"number": 8}]
+    assert server.asked.startswith(b"GET /v1/events?after=7 HTTP/1.1")
+
+
+def test_who_sends_most_is_asked_for_so_long(answering: Callable[[bytes], Server]) -> None:
+    server = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+    assert Client(server.path).sources({"for_s": "3"}) == []
+    assert server.asked.startswith(b"GET /v1/sources?for_s=3 HTTP/1.1")
 
 
 def test_something_else_on_the_socket_is_told(babbler: Path) -> None:

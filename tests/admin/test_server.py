@@ -30,10 +30,10 @@ STATUS = {
     "start",
     "warnings",
 }
-STATUS |= {"guard", "unconfirmed", "flows", "probes"}
+STATUS |= {"booted", "guard", "unconfirmed", "flows", "probes"}
 STATUS |= {"forwarded", "verdicts", "services"}
 INTERFACE = {"name", "index", "mode", "program_id", "link_id", "driver", "mtu", "rx_packets", "xdp_tx_errors"}
-INTERFACE |= {"compiled", "map_bytes", "layout", "code", "up", "carrier"}
+INTERFACE |= {"tx_packets", "compiled", "map_bytes", "layout", "code", "up", "carrier"}
 
 
 def request(stand: Stand, method: str, path: str, body: str | None = None) -> tuple[int, Any]:

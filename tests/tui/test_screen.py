@@ -19,17 +19,26 @@ import pytest
 
 from xdplb.errors import XdplbError
 from xdplb.tui.fake_daemon import small
+from xdplb.tui.recording import Recorder
 from xdplb.tui.screen import run
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import sys, threading
 from xdplb.errors import DaemonError
-from xdplb.tui.fake_daemon import small
+from xdplb.tui.fake_daemon import FakeDaemon, small
 from xdplb.tui.screen import run
 
+from pathlib import Path
+from xdplb.tui.recording import Recording
+from xdplb.tui.screen import replay
+
 mood, seconds = sys.argv[1], float(sys.argv[2]) or None
-daemon, asked = small(), 0
+asked = 0
+
+class Moody(FakeDaemon):
+    def status(self):
+        return fetch()
 
 def fetch():
     global asked
@@ -41,10 +50,14 @@ def fetch():
     if mood == "has a bug" and asked > 2:
         raise ZeroDivisionError
     daemon.advance(0.1)
-    return daemon.status()
+    return FakeDaemon.status(daemon)
 
+if mood.startswith("/"):
+    sys.exit(replay(Recording(Path(mood)), seconds))
+daemon = Moody(small().services)
+daemon.talkers = []
 try:
-    run(fetch, 0.1, seconds)
+    run(daemon, 0.1, seconds)
 except DaemonError as error:
     sys.exit(str(error))
 """
@@ -139,7 +152,7 @@ def test_keys_are_answered_and_ctrl_c_leaves_the_terminal_as_it_was(start: Calla
     screen.type(b"\x1b")
     screen.see("1-4 of 4")
     screen.type(b"?")
-    screen.see("any key: back")
+    screen.see("these keys")
     screen.type(b"\x1b[Ap")
     screen.see("PAUSED")
     screen.type(CTRL_C)
@@ -152,6 +165,39 @@ def test_a_signal_ends_it_in_order(start: Callable[..., Session], number: signal
     screen = start()
     screen.see("M pkt/s")
     screen.process.send_signal(number)
+
+    assert screen.end() == (0, "")
+
+
+def test_a_backend_is_drained_by_keys_once_confirmed(start: Callable[..., Session]) -> None:
+    screen = start()
+    screen.see("M pkt/s")
+    screen.type(b"jd")
+    screen.see("drain web/b1? 341 of 1,024 slots move; flows stay (0 remembered). y/n")
+    screen.type(b"y")
+    screen.see("web/b1 is draining (an operator asked for no new flows); 342 map entries")
+    screen.type(b"e")
+    screen.see("web/b1 up → draining")
+    screen.type(b"q")
+
+    assert screen.end() == (0, "")
+
+
+def test_a_recording_is_played_and_obeys_keys(start: Callable[..., Session], tmp_path: Path) -> None:
+    daemon, recorder = small(), Recorder(tmp_path / "film")
+    for second in range(0, 60, 10):
+        recorder.write("status", daemon.status(), float(second))
+        daemon.advance(10.0)
+    recorder.close()
+    screen = start(str(tmp_path / "film"))
+    screen.see("recording 1 s of 50 s, 1x")
+    screen.type(b" ")
+    screen.see("of 50 s, still")
+    screen.type(b"\x1b[D")
+    screen.see("recording 0 s of 50 s, still")
+    screen.type(b"\x1b[C\x1b[C")
+    screen.see("recording 20 s of 50 s, still")
+    screen.type(b"q")
 
     assert screen.end() == (0, "")
 
@@ -232,5 +278,5 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_comes_back(start: Callable[.
 def test_without_a_terminal_it_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with open(os.devnull) as nowhere:
         monkeypatch.setattr(sys, "stdin", nowhere)
-        with pytest.raises(XdplbError, match="top needs a terminal; use `xdplb status --json`"):
-            run(small().status)
+        with pytest.raises(XdplbError, match="top needs a terminal; use `xdplb top --once`"):
+            run(small())

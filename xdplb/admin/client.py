@@ -87,11 +87,11 @@ class Client:
         found: list[dict[str, Any]] = self._ask("POST", path, timeout_s=CHECK_TIMEOUT_S)["checks"]
         return found
 
-    def events(self, follow: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield what happened to backends; with `follow`, for ever. Raises DaemonError."""
+    def events(self, follow: bool = False, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield what happened to backends after event `after`; with `follow`, for ever. Raises DaemonError."""
         connection = _Connection(self.path, None if follow else TIMEOUT_S)
         with contextlib.closing(connection), _told(self.path):
-            connection.request("GET", f"/v1/events{_query(follow=follow)}")
+            connection.request("GET", f"/v1/events{_query(follow=follow, after=after or None)}")
             for line in connection.getresponse():
                 name, _, rest = line.decode().partition(": ")
                 if name == "data":
@@ -162,7 +162,7 @@ def _refuse(status: int, document: Any) -> None:
         key, _, rest = document["error"].partition(": ")
         raise ConfigError(key, rest)
     if status >= 300:
-        raise DaemonError(document["error"])
+        raise DaemonError(document["error"], status)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,12 @@ def duration(seconds: float) -> str:
 
 def sparkline(history: Sequence[float], width: int) -> str:
     """Return the last samples as blocks, newest at the right, from 0 to the largest of them."""
-    samples = history[-width:]
+    samples = list(history)[-width:] if width > 0 else []
     scale = (len(_BLOCKS) - 1) / (max(samples, default=0) or 1)
     return "".join(_BLOCKS[round(sample * scale)] for sample in samples).rjust(width)
+
+
+def bar(part: float, width: int) -> str:
+    """Return a bar that is full by this part (0 to 1)."""
+    full = round(min(max(part, 0.0), 1.0) * width)
+    return "█" * full + "░" * (width - full)

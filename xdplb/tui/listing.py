@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
+
 from xdplb.model import State
 from xdplb.tui.rates import BackendRates, Rates, Status
-from xdplb.tui.view import Sort, View
+from xdplb.tui.view import Key, Sort, View
 
 # What needs somebody's eyes comes first.
-_SEVERITY = {
+SEVERITY = {
     State.DOWN: 0,
     State.UNREACHABLE: 1,
     State.CHECKING: 2,
@@ -29,6 +31,34 @@ class Row(NamedTuple):
     backend: dict[str, Any] | None = None
 
 
+class Listed(NamedTuple):
+    """All rows, their keys, and how wide what they hold is. Made once per answer, for there may be 10,000."""
+
+    rows: list[Row]
+    keys: list[Key | None]
+    name: int  # the longest backend's name
+    address: int
+    remembers: bool  # a backend has flows left: slots have changed their backend not long ago
+
+
+def list_all(status: Status, rates: Rates, view: View) -> Listed:
+    """Return what the table of this view is made of."""
+    rows = list_rows(status, rates, view)
+    backends = [one for service in status["services"] for one in service["backends"]]
+    return Listed(
+        rows,
+        [(service["name"], backend["name"] if backend else None) for service, backend in rows],
+        max((cells(one["name"]) for one in backends), default=0),
+        max((len(one["address"]) for one in backends), default=0),
+        any(one.get("flows_left") for one in backends),
+    )
+
+
+def cells(text: str) -> int:
+    """Return how many cells of the screen a text takes; most names are ASCII, and that is quick."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def list_rows(status: Status, rates: Rates, view: View) -> list[Row]:
     """Return all rows in their order; a service none of whose backends passes the filter has none."""
     words = view.filter.casefold().split()
@@ -38,7 +68,7 @@ def list_rows(status: Status, rates: Rates, view: View) -> list[Row]:
         if words and not backends:
             continue
         rows.append(Row(service))
-        rows += [Row(service, backend) for backend in _sorted(service["name"], backends, rates, view)]
+        rows += [Row(service, backend) for backend in sort_backends(service["name"], backends, rates, view)]
     return rows
 
 
@@ -56,7 +86,7 @@ def _matching(service: dict[str, Any], words: list[str]) -> list[dict[str, Any]]
     ]
 
 
-def _sorted(service: str, backends: list[dict[str, Any]], rates: Rates, view: View) -> list[dict[str, Any]]:
+def sort_backends(service: str, backends: list[dict[str, Any]], rates: Rates, view: View) -> list[dict[str, Any]]:
     """Return the backends in the view's order; equals stand by name."""
     by_name = sorted(backends, key=lambda backend: natural(backend["name"]))
     order = _order(service, rates, view.sort)
@@ -75,7 +105,7 @@ def _order(service: str, rates: Rates, sort: Sort) -> Callable[[dict[str, Any]],
         case Sort.NAME:
             return None
         case Sort.STATE:
-            return lambda backend: _SEVERITY.get(backend["state"], -1)
+            return lambda backend: SEVERITY.get(backend["state"], -1)
         case Sort.WEIGHT:
             return lambda backend: -float(backend["weight"])
         case Sort.SHARE_ERROR:

@@ -7,20 +7,23 @@ counter that goes down was started anew: its rate is unknown for that interval, 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
+
+from xdplb.tui.trends import HISTORY, Settling, Trends, per_second
 
 Status: TypeAlias = dict[str, Any]  # what GET /v1/status answers
+History: TypeAlias = Sequence[float]  # packets/s, oldest first; goes on growing unless `Rates.still`
 
-HISTORY = 20  # samples kept for a sparkline
 WINDOW_S = 10.0  # shares are measured over this time
 _NOISE = 4.0  # standard deviations that a share may be off: beyond them is not one of a thousand backends
+NIC_COUNTERS = ("rx_packets", "tx_packets", "xdp_tx_errors")
 _RING_NOISE = 0.05  # a ring gives a weight its slots only to about this part of them
-_NOTHING: Status = {"now": 0.0, "forwarded": {}, "verdicts": {}, "interface": {"xdp_tx_errors": None}}
+_NOTHING: Status = {"now": 0.0, "forwarded": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """What was sent in one second."""
 
     packets: float
@@ -33,7 +36,7 @@ class ServiceRates:
     """The sum over a service's backends; `rate` is None until two snapshots are known."""
 
     rate: Rate | None
-    history: tuple[float, ...]  # packets/s, oldest first
+    history: History
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class BackendRates:
     """One backend's rate, and its share of new flows beside the share that its weight asks for (0 to 1)."""
 
     rate: Rate | None
-    history: tuple[float, ...]  # packets/s, oldest first
+    history: History
     share: float | None  # of connections, or of packets where there are none; None: nothing was sent
     weight_share: float  # 0 when it receives no new flows
     skewed: bool  # the two differ by more than chance explains
@@ -54,13 +57,23 @@ class BackendRates:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Everything that changes with time, as of one status."""
+    """Everything that changes with time, as of the last status; `still` keeps it."""
 
     forwarded: Rate | None
     services: dict[str, ServiceRates]
-    backends: dict[tuple[str, str], BackendRates]  # by service and backend name
+    backends: Mapping[tuple[str, str], BackendRates]  # by service and backend name
     verdicts: dict[str, float | None]  # per second
-    tx_errors: float | None  # per second
+    spared: dict[str, float | None]  # per second
+    interfaces: dict[str, dict[str, float | None]]  # by name: each of its counters, per second
+    reasons: dict[str, History]  # of `verdicts` and, as "spared NAME", of `spared`
+    settled: dict[str, float]  # of services with slots under way: the part that has settled again, 0 to 1
+
+    def still(self) -> Rates:
+        """Return rates whose histories do not go on, for a screen that stands still."""
+        services = {name: replace(one, history=tuple(one.history)) for name, one in self.services.items()}
+        backends = {key: replace(one, history=tuple(one.history)) for key, one in self.backends.items()}
+        reasons: dict[str, History] = {name: tuple(history) for name, history in self.reasons.items()}
+        return replace(self, services=services, backends=backends, reasons=reasons)
 
 
 @dataclass(slots=True)
@@ -77,7 +90,8 @@ class _Track:
 
     def take(self, counters: tuple[int, int, int], now: float, elapsed_s: float) -> None:
         """Go on from the last counters to these."""
-        packets, size, connections = (new - old for new, old in zip(counters, self.counters, strict=True))
+        (packets, size, connections), before = counters, self.counters
+        packets, size, connections = packets - before[0], size - before[1], connections - before[2]
         self.counters = counters
         if packets < 0 or size < 0 or connections < 0:
             self.rate = None
@@ -114,6 +128,9 @@ class Meter:
     rates: Rates | None = None
     tracks: dict[tuple[str, str], _Track] = field(default_factory=dict)
     services: dict[str, _ServiceTrack] = field(default_factory=dict)
+    reasons: Trends = field(default_factory=Trends)
+    interfaces: dict[str, Trends] = field(default_factory=dict)
+    settling: Settling = field(default_factory=Settling)
 
     def take(self, status: Status) -> Rates:
         """Return the rates as of this status; the one before it is what `take` saw last.
@@ -126,54 +143,84 @@ class Meter:
         before = self.last
         if before is None or status["now"] <= before["now"]:
             before, self.tracks, self.services = _NOTHING, {}, {}
+            self.reasons, self.interfaces = Trends(), {}
         elapsed_s = status["now"] - before["now"]
         self._follow_backends(status, elapsed_s)
         services, backends = self._sum_up(status)
+        spared = status.get("spared", {})
+        counted = self.reasons.take(
+            {**status["verdicts"], **{f"spared {name}": spared[name] for name in spared}}, elapsed_s
+        )
         self.last = status
         self.rates = Rates(
             forwarded=_forwarded(before["forwarded"], status["forwarded"], elapsed_s),
             services=services,
             backends=backends,
-            verdicts=_verdicts(before["verdicts"], status["verdicts"], elapsed_s),
-            tx_errors=_per_second(_tx_errors(before), _tx_errors(status), elapsed_s),
+            verdicts={name: counted[name] for name in status["verdicts"]},
+            spared={name: counted[f"spared {name}"] for name in spared},
+            interfaces=self._follow_interfaces(status, elapsed_s),
+            reasons=dict(self.reasons.histories),
+            settled=self.settling.take({one["name"]: unsettled(one) for one in status["services"]}),
         )
         return self.rates
+
+    def _follow_interfaces(self, status: Status, elapsed_s: float) -> dict[str, dict[str, float | None]]:
+        """Return how fast the counters of each interface grow."""
+        rates = {}
+        for nic in nics_of(status):
+            trends = self.interfaces.setdefault(nic["name"], Trends())
+            rates[nic["name"]] = trends.take({name: nic.get(name) for name in NIC_COUNTERS}, elapsed_s)
+        return rates
 
     def _follow_backends(self, status: Status, elapsed_s: float) -> None:
         """Bring the tracks to this status; those of backends that are gone go too."""
         old, self.tracks = self.tracks, {}
+        now = status["now"]
         for service in status["services"]:
+            name = service["name"]
             for backend in service["backends"]:
-                key = service["name"], backend["name"]
+                key = name, backend["name"]
                 counters = backend["packets"], backend["bytes"], backend["connections"]
                 track = old.get(key)
                 if track is None or track.address != backend["address"]:
                     track = _Track(backend["address"], counters)
                 else:
-                    track.take(counters, status["now"], elapsed_s)
+                    track.take(counters, now, elapsed_s)
                 self.tracks[key] = track
 
-    def _sum_up(self, status: Status) -> tuple[dict[str, ServiceRates], dict[tuple[str, str], BackendRates]]:
+    def _sum_up(self, status: Status) -> tuple[dict[str, ServiceRates], Mapping[tuple[str, str], BackendRates]]:
         """Return what each service and each of its backends did."""
         old, self.services = self.services, {}
         sums: dict[str, ServiceRates] = {}
-        backends: dict[tuple[str, str], BackendRates] = {}
+        shares: dict[str, _Shares] = {}
         for service in status["services"]:
             name = service["name"]
-            tracks = {b["name"]: self.tracks[name, b["name"]] for b in service["backends"]}
+            tracks = [self.tracks[name, b["name"]] for b in service["backends"]]
             asked = weight_shares(service["backends"])
             memory = self.services[name] = old.get(name) or _ServiceTrack(asked)
             # Shares over a time in which a weight or a state changed, or a counter began anew, look wrong.
-            if memory.weight_shares != asked or any(track.rate is None for track in tracks.values()):
+            if memory.weight_shares != asked or any(track.rate is None for track in tracks):
                 memory.weight_shares = asked
-                for track in tracks.values():
+                for track in tracks:
                     track.forget()
-            rate = _sum([track.rate for track in tracks.values()])
+            rate = _sum([track.rate for track in tracks])
             if rate is not None:
                 memory.history.append(rate.packets)
-            sums[name] = ServiceRates(rate, tuple(memory.history))
-            backends |= {(name, one): rates for one, rates in _shares(tracks, asked).items()}
-        return sums, backends
+            sums[name] = ServiceRates(rate, memory.history)
+            connections, packets = (sum(getattr(one, what) for one in tracks) for what in ("connections", "packets"))
+            shares[name] = _Shares(asked, connections, packets)
+        return sums, _Backends(self.tracks, shares)
+
+
+def nics_of(status: Status) -> list[dict[str, Any]]:
+    """Return the interfaces of a status."""
+    found: list[dict[str, Any]] = status.get("interfaces") or [status["interface"]]
+    return found
+
+
+def unsettled(service: dict[str, Any]) -> int:
+    """Return how many of a service's slots are moving or have moved."""
+    return int(service.get("moving_slots", 0)) + int(service.get("moved_slots", 0))
 
 
 def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
@@ -183,20 +230,36 @@ def weight_shares(backends: list[dict[str, Any]]) -> dict[str, float]:
     return {name: weight / total for name, weight in receiving.items()}
 
 
-def _shares(tracks: dict[str, _Track], asked: dict[str, float]) -> dict[str, BackendRates]:
-    """Return the rates of one service's backends, with the share that each had in the window."""
-    connections = sum(track.connections for track in tracks.values())
-    total = connections or sum(track.packets for track in tracks.values())
-    rates = {}
-    for name, track in tracks.items():
-        sent, expected = track.connections if connections else track.packets, asked[name]
-        share = sent / total if total else None
+class _Shares(NamedTuple):
+    """What a service's weights ask for, and the sums over its backends in the window."""
+
+    asked: dict[str, float]
+    connections: int
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Backends(Mapping[tuple[str, str], BackendRates]):
+    """The rates of all backends, each computed when it is looked at: of 10,000 a page shows 50."""
+
+    tracks: dict[tuple[str, str], _Track]
+    shares: dict[str, _Shares]
+
+    def __getitem__(self, key: tuple[str, str]) -> BackendRates:
+        track, (asked, connections, packets) = self.tracks[key], self.shares[key[0]]
+        total, expected = connections or packets, asked[key[1]]
+        share = (track.connections if connections else track.packets) / total if total else None
         # Connections fall on backends independently (binomially); packets come in flows, so for them nothing
         # can be said.
         deviation = (expected * (1 - expected) / connections) ** 0.5 if connections else 1.0
         skewed = share is not None and abs(share - expected) > _NOISE * deviation + _RING_NOISE * expected
-        rates[name] = BackendRates(track.rate, tuple(track.history), share, expected, skewed)
-    return rates
+        return BackendRates(track.rate, track.history, share, expected, skewed)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.tracks)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
 
 
 def _sum(rates: list[Rate | None]) -> Rate | None:
@@ -214,26 +277,8 @@ def _sum(rates: list[Rate | None]) -> Rate | None:
 def _forwarded(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> Rate | None:
     """Return the rate of everything forwarded."""
     packets, size, connections = (
-        _per_second(before.get(name), after[name], elapsed_s) for name in ("packets", "bytes", "connections")
+        per_second(before.get(name), after[name], elapsed_s) for name in ("packets", "bytes", "connections")
     )
     if packets is None or size is None or connections is None:
         return None
     return Rate(packets, 8 * size, connections)
-
-
-def _verdicts(before: dict[str, int], after: dict[str, int], elapsed_s: float) -> dict[str, float | None]:
-    """Return the rate of every verdict's reason."""
-    return {name: _per_second(before.get(name), total, elapsed_s) for name, total in after.items()}
-
-
-def _tx_errors(status: Status) -> int | None:
-    """Return the packets that the driver could not send, None when it does not count them."""
-    errors: int | None = status["interface"]["xdp_tx_errors"]
-    return errors
-
-
-def _per_second(before: int | None, after: int | None, elapsed_s: float) -> float | None:
-    """Return a counter's rate, None where it cannot be known."""
-    if before is None or after is None or after < before or elapsed_s <= 0:
-        return None
-    return (after - before) / elapsed_s

@@ -1,29 +1,19 @@
-"""The table: which columns fit, and one line of text for each visible row.
-
-Everything is made of Text objects: names, addresses and reasons are never read as markup.
-"""
+"""The table: which columns fit, and one line of text for each visible row."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from xdplb.model import State
+from xdplb.tui.cells import Cell, cut, fit, line, used
 from xdplb.tui.figures import percent, si, sparkline
-from xdplb.tui.listing import Row
-from xdplb.tui.rates import HISTORY, BackendRates, Rate, Rates, Status
+from xdplb.tui.listing import Listed, Row
+from xdplb.tui.rates import BackendRates, History, Rate, Rates
+from xdplb.tui.styles import BAD, FAINT, GOOD, NOTE, STRONG, TITLES, WARN, of_state
 from xdplb.tui.view import Sort, View
 
-STATE_STYLES = {
-    State.UP: "green",
-    State.DOWN: "bold red",
-    State.UNREACHABLE: "bold red",
-    State.CHECKING: "yellow",
-    State.DRAINING: "cyan",
-    State.IDLE: "dim",
-}
 _ORDER = (
     "backend", "address", "state", "weight", "share", "packets", "bits", "connections", "flows", "history", "reason"
 )  # fmt: skip
@@ -53,58 +43,26 @@ _SORTED = {
     Sort.CONNECTIONS: "connections",
     Sort.SHARE_ERROR: "share",
 }
+_HISTORY = 20  # cells, at the most
 _NAME = 14  # a comfortable width
 _LONGEST_NAME = 24
-
-
-class Cell(NamedTuple):
-    """A piece of a line."""
-
-    text: str
-    style: str = ""
 
 
 Widths = dict[str, int]  # of the columns that are shown, in their order
 
 
-def line(cells: list[Cell], width: int) -> Text:
-    """Return one line of at most `width` cells."""
-    text = Text.assemble(*((clean(text), style) for text, style in cells), no_wrap=True, overflow="crop")
-    text.truncate(width)
-    return text
-
-
-def clean(text: str) -> str:
-    """Return the text with a question mark for each character that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else "?" for one in text)
-
-
-def fit(text: str, width: int) -> str:
-    """Return the text in exactly `width` cells, with an ellipsis if it is cut."""
-    text = clean(text)
-    if cell_len(text) > width > 0:
-        return set_cell_size(text, width - 1) + "…"
-    return set_cell_size(text, width)
-
-
-def fit_columns(status: Status, width: int) -> Widths:
+def fit_columns(listed: Listed, width: int) -> Widths:
     """Choose the columns: the important ones first; what is left goes to names, history and reason.
 
-    Flows left are there only while some are: when slots have changed their backend not long ago.
+    Flows left are there only while some are.
     """
-    backends = [backend for service in status["services"] for backend in service["backends"]]
-    name = max((cell_len(backend["name"]) for backend in backends), default=0)
-    address = max((len(backend["address"]) for backend in backends), default=0)
-    wanted = _WIDTHS | {"backend": min(max(name, 8), _LONGEST_NAME), "address": max(address, 8)}
+    wanted = _WIDTHS | {"backend": min(max(listed.name, 8), _LONGEST_NAME), "address": max(listed.address, 8)}
     left, chosen = width, {}
-    remembers = any(backend.get("flows_left") for backend in backends)
     for column in _IMPORTANCE:
-        if wanted[column] + 1 <= left and (column != "flows" or remembers):
+        if wanted[column] + 1 <= left and (column != "flows" or listed.remembers):
             chosen[column] = wanted[column]
             left -= wanted[column] + 1
-    _widen(chosen, left, {"backend": max(_NAME, name), "history": HISTORY, "reason": width})
+    _widen(chosen, left, {"backend": max(_NAME, listed.name), "history": _HISTORY, "reason": width})
     return {column: chosen[column] for column in _ORDER if column in chosen}
 
 
@@ -126,7 +84,7 @@ def title_line(widths: Widths, view: View, width: int) -> Text:
         if column == _SORTED[view.sort]:
             title += "▼" if falls else "▲"
         titles.append(title.rjust(cells) if column in _RIGHT else fit(title, cells))
-    return line([Cell(fit(" " + " ".join(titles), width), "reverse")], width)
+    return line([Cell(fit(" " + " ".join(titles), width), TITLES)], width)
 
 
 def row_line(row: Row, rates: Rates, widths: Widths, width: int) -> Text:
@@ -148,7 +106,7 @@ def _backend_line(backend: dict[str, Any], rates: BackendRates, widths: Widths, 
         text = text.rjust(size) if column in _RIGHT else fit(text, size)
         cells += [Cell(" "), Cell(text, style)]
     if instead:
-        cells += [Cell("  "), Cell(_cut(backend["reason"], width - _used(cells) - 2), _state_style(backend))]
+        cells += [Cell("  "), Cell(cut(backend["reason"], width - used(cells) - 2), of_state(backend["state"]))]
     return line(cells, width)
 
 
@@ -158,12 +116,12 @@ def _service_line(service: dict[str, Any], rates: Rates, widths: Widths, width: 
     room = sum(size + 1 for column, size in widths.items() if column not in (*_FIGURES, "reason"))
     cells: list[Cell] = []
     for text, style in _service_head(service):
-        cells.append(Cell(_cut(text, room - _used(cells)), style))
-    cells.append(Cell(" " * (room - _used(cells))))
+        cells.append(Cell(cut(text, room - used(cells)), style))
+    cells.append(Cell(" " * (room - used(cells))))
     sums = rates.services[service["name"]]
     for column in figures:
         text, style = _figure(column, sums.rate, sums.history, widths[column])
-        cells.append(Cell(" " + text.rjust(widths[column]), style or "bold"))
+        cells.append(Cell(" " + text.rjust(widths[column]), style or STRONG))
     return line(cells, width)
 
 
@@ -171,38 +129,39 @@ def _service_head(service: dict[str, Any]) -> list[Cell]:
     """Return what a service's line begins with."""
     own = [one for one in service["backends"] if not one["fallback"]]
     total, up = len(own), sum(one["state"] == State.UP for one in own)
-    style = "green" if up == total else "yellow" if up else "bold red"
+    style = GOOD if up == total else WARN if up else BAD
     protocols = {vip.rpartition("/")[2] for vip in service["vips"]}
     vips = service["vips"]
     if len(protocols) == 1:  # say it once
         vips = [vip.rpartition("/")[0] for vip in vips]
     protocol = protocols.pop() if len(protocols) == 1 else ""
     return [
-        Cell(service["name"], "bold"),
+        Cell(service["name"], STRONG),
         Cell(f" {protocol}" if protocol else ""),
         Cell(f" {up}/{total} up", style),
-        Cell(_slots(service), "cyan"),
-        Cell("  " + " ".join(vips), "bold"),
+        Cell(_slots(service), NOTE),
+        Cell("  " + " ".join(vips), STRONG),
     ]
 
 
 def _slots(service: dict[str, Any]) -> str:
     """Return how many slots are not settled, if any."""
-    found = [f"{service.get(f'{state}_slots', 0):,} {state}" for state in ("moving", "moved")]
-    found = [text for text in found if not text.startswith("0 ")]
-    return f"  {', '.join(found)} of {service['ring_size']:,} slots" if found else ""
+    counts = [(service.get(f"{state}_slots", 0), state) for state in ("moving", "moved")]
+    return "  " * any(n for n, _ in counts) + ", ".join(
+        f"{n:,}/{service['ring_size']:,} {state}" for n, state in counts if n
+    )
 
 
 def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) -> Cell:
     """Return what stands in one of a backend's columns."""
     match column:
         case "state":
-            return Cell(backend["state"], _state_style(backend))
+            return Cell(backend["state"], of_state(backend["state"]))
         case "share":  # in colour when chance does not explain the difference
             both = f"{percent(rates.share)} / {percent(rates.weight_share)}"
-            return Cell(both, "yellow" if rates.skewed else "")
+            return Cell(both, WARN if rates.skewed else "")
         case "reason":
-            return Cell(backend["reason"], "dim" if backend["state"] == State.UP else _state_style(backend))
+            return Cell(backend["reason"], FAINT if backend["state"] == State.UP else of_state(backend["state"]))
         case "backend":
             return Cell(backend["name"])
         case "flows":
@@ -212,24 +171,8 @@ def _cell(column: str, backend: dict[str, Any], rates: BackendRates, size: int) 
     return _figure(column, rates.rate, rates.history, size)
 
 
-def _figure(column: str, rate: Rate | None, history: tuple[float, ...], size: int) -> Cell:
+def _figure(column: str, rate: Rate | None, history: History, size: int) -> Cell:
     """Return one of the figures that change with every second."""
     if column == "history":
-        return Cell(sparkline(history, size), "blue")
+        return Cell(sparkline(history, size), FAINT)
     return Cell(si(None if rate is None else getattr(rate, column)))
-
-
-def _state_style(backend: dict[str, Any]) -> str:
-    """Return a state's colour."""
-    return STATE_STYLES.get(backend["state"], "")
-
-
-def _cut(text: str, room: int) -> str:
-    """Return the text, shortened if it needs more than `room` cells."""
-    text = clean(text)
-    return fit(text, min(cell_len(text), max(0, room)))
-
-
-def _used(cells: list[Cell]) -> int:
-    """Return how many cells of the screen are taken."""
-    return sum(cell_len(text) for text, _ in cells)

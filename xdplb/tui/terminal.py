@@ -14,6 +14,7 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 
@@ -58,11 +59,7 @@ class Terminal:
 
     def size(self) -> tuple[int, int]:
         """Return width and height now."""
-        try:
-            size = os.get_terminal_size(self.output)
-        except OSError:  # hung up
-            return 80, 24
-        return size.columns or 80, size.lines or 24
+        return size_of(sys.stdout)
 
     def forget(self) -> None:
         """Clear the screen; the next frame is painted whole."""
@@ -114,10 +111,19 @@ class Terminal:
                 output = output[os.write(self.output, output) :]
 
 
+def size_of(output: TextIO) -> tuple[int, int]:
+    """Return width and height of the terminal there; of none, what is usual."""
+    try:
+        size = os.get_terminal_size(output.fileno())
+    except (OSError, ValueError):  # hung up; or a file
+        return 80, 24
+    return size.columns or 80, size.lines or 24
+
+
 def check_terminal() -> None:
     """Raise XdplbError when there is no terminal to read keys from and to paint on."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or Console(file=sys.stdout).is_dumb_terminal:
-        raise XdplbError("top needs a terminal; use `xdplb status --json` or `xdplb status`")
+        raise XdplbError("top needs a terminal; use `xdplb top --once`, `xdplb status` or `xdplb status --json`")
 
 
 @contextmanager
