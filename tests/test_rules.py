@@ -20,6 +20,7 @@ PURE = [
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/certificate", "health/passive", "health/request"],
     ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
+    ["admin/shapes", "admin/schemas", "admin_config"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -34,8 +35,8 @@ DOORS = {
     "h11": r"xdplb/health/http\.py",
     "h2": r"xdplb/health/http2\.py|tests/.*",
     "regex": r"xdplb/(health/expect|check_config)\.py",
-    "ssl": r"xdplb/health/(secure|connection|quic)\.py|tests/.*",
-    "msgspec": r"xdplb/(check_)?config\.py|tools/.*",
+    "ssl": r"xdplb/(health/(secure|connection|quic)|admin/(certificates|client|doors))\.py|tests/.*",
+    "msgspec": r"xdplb/((check|admin)_)?config\.py|tools/.*",
     "scapy": r"tests/.*|tools/.*",
     "dns": r"xdplb/health/dns\.py",
     "aioquic": r"xdplb/health/quic\.py|tests/.*",
@@ -45,11 +46,13 @@ DOORS = {
 LEVELS = [
     {"__init__", "errors", "model", "contract", "health/kinds"},
     {"hashing", "ring", "tables", "prefixes", "values", "links", "differences", "traps"},
+    {"admin_config"},
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
     {"slots"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
+    {"audit"},
     {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
     {"daemon", "tui"},
     {"admin"},

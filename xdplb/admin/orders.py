@@ -28,6 +28,17 @@ def add(config: Config, overrides: Overrides, service: str, body: Mapping[str, A
     return [(service, backend.name)]
 
 
+def put(config: Config, overrides: Overrides, service: str, name: str, body: Mapping[str, Any]) -> list[Key]:
+    """Have a service the backend of a body under this name: twice is once. Raises ConfigError."""
+    _only(body, "address", "weight")
+    address = body.get("address")
+    if not isinstance(address, str):
+        raise ConfigError("address", f"{address!r} is no text", "give the backend's IP address")
+    backend = make_backend("backend", address, name, _weight(body.get("weight", DEFAULT_WEIGHT)))
+    operators.put_backend(config, overrides, service, backend)
+    return [(service, backend.name)]
+
+
 def weigh(config: Config, overrides: Overrides, name: str, service: str | None, body: Mapping[str, Any]) -> list[Key]:
     """Give a backend the weight of a body. Raises ConfigError."""
     _only(body, "weight")
@@ -61,6 +72,13 @@ def number(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise ConfigError("after", f"{text!r} is no number", "give that of the last event that you saw, or 0")
     return int(text)
+
+
+def whole(name: str, text: str, least: int, most: int) -> int:
+    """Return a whole number between bounds. Raises ConfigError."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise ConfigError(name, f"{text!r} is no whole number", f"give {least} to {most}")
+    return int(within(name, int(text), least, most))
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
