@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import os
 import pwd
 import socket
 from array import array
@@ -15,7 +16,7 @@ from typing import Any
 from xdplb.model import Admin, Role
 
 _PEERCRED, _PEERGROUPS = 17, 59  # SO_* of asm-generic/socket.h; Python knows only the first
-_MOST_GROUPS = 65536  # NGROUPS_MAX of linux/limits.h
+_MOST_BYTES = 1024  # that Python takes from getsockopt: 256 groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,17 @@ class Caller:
 def find_peer(connection: socket.socket, admin: Admin) -> Caller:
     """Return who has the other end of a Unix socket: as it was when they connected, whatever they became since."""
     pid, uid, gid = array("I", connection.getsockopt(socket.SOL_SOCKET, _PEERCRED, 12))
-    groups = {gid, *array("I", connection.getsockopt(socket.SOL_SOCKET, _PEERGROUPS, 4 * _MOST_GROUPS))}
+    groups = {gid, *_groups(connection, uid, gid)}
     details = {"uid": uid, "gid": gid, "pid": pid, "comm": _comm(pid)}
     return Caller(_user_name(uid), role_of_user(admin, uid, groups), details)
+
+
+def _groups(connection: socket.socket, uid: int, gid: int) -> list[int]:
+    """Return the process's groups; of a process with very many, those that its user has by name."""
+    try:
+        return list(array("I", connection.getsockopt(socket.SOL_SOCKET, _PEERGROUPS, _MOST_BYTES)))
+    except OSError:
+        return os.getgrouplist(_user_name(uid), gid)
 
 
 def role_of_user(admin: Admin, uid: int, groups: set[int]) -> Role | None:

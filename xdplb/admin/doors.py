@@ -137,7 +137,13 @@ class Door:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """What ends by itself with an error does so for a bug: say so loudly."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("admin: a connection was not taken", exc_info=error)
 
     async def _run(self) -> None:
         while True:
@@ -147,16 +153,19 @@ class Door:
                 log.error("admin: no connection can be taken: %s", error.strerror)
                 await asyncio.sleep(FULL_S)
                 continue
-            if self.certificates:
-                context = self.certificates.renew(self.admin())
-                self._start(self._admit(connection, address[0], None, context))
-                continue
-            caller = find_peer(connection, self.admin())
-            if caller.role is None:
-                connection.close()
-                self.refused(caller)
-            else:
-                self._start(self._admit(connection, caller.details["uid"], caller))
+            self._take(connection, address)
+
+    def _take(self, connection: socket.socket, address: Any) -> None:
+        if self.certificates:
+            context = self.certificates.renew(self.admin())
+            self._start(self._admit(connection, address[0], None, context))
+            return
+        caller = find_peer(connection, self.admin())
+        if caller.role is None:
+            connection.close()
+            self.refused(caller)
+        else:
+            self._start(self._admit(connection, caller.details["uid"], caller))
 
     async def _admit(
         self,

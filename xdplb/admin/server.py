@@ -31,6 +31,8 @@ async def serve(daemon: Daemon, listener: socket.socket, tcp: socket.socket | No
     app[DAEMON] = daemon
     for part in (*openapi.PARTS, openapi):
         app.add_routes(part.ROUTES)
+    doors: list[Door] = []
+    app.on_shutdown.append(partial(_close, doors))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     for problem in unknown_users(daemon.config.admin):
@@ -40,12 +42,13 @@ async def serve(daemon: Daemon, listener: socket.socket, tcp: socket.socket | No
             door = Door(each, runner.server, lambda: daemon.config.admin)
             door.refused = partial(_refused, daemon)
             door.open(certificates)
-            app.on_shutdown.append(partial(_close, door))
+            doors.append(door)
     return runner
 
 
-async def _close(door: Door, app: web.Application) -> None:
-    await door.close()
+async def _close(doors: list[Door], app: web.Application) -> None:
+    for door in doors:
+        await door.close()
 
 
 def _refused(daemon: Daemon, caller: Caller) -> None:
