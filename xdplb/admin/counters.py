@@ -12,7 +12,7 @@ from aiohttp import web
 
 from xdplb.admin import orders
 from xdplb.admin.answers import DAEMON, send, stream
-from xdplb.admin.shapes import DURATION, TEXT, operation, whole
+from xdplb.admin.shapes import DURATION, operation, ref, stream_of, whole
 from xdplb.daemon import Daemon
 from xdplb.desired import Key
 from xdplb.tables import Traffic
@@ -79,7 +79,7 @@ PATHS: dict[str, Any] = {
     "/v1/counters": {
         "get": operation(
             "counters of backends and verdicts, again and again, as server-sent events: each one's data is Counters",
-            TEXT,
+            stream_of(ref("Counters")),
             {"interval_s": DURATION, "count": whole(1, 10**9)},
             kind="text/event-stream",
         )

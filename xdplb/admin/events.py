@@ -10,13 +10,15 @@ from aiohttp import web
 
 from xdplb.admin import orders
 from xdplb.admin.answers import DAEMON, KEEP_ALIVE_S, send, stream
-from xdplb.admin.shapes import NUMBERED, SWITCH, TEXT, operation
+from xdplb.admin.shapes import NUMBERED, SWITCH, operation, ref, stream_of
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
     """Send what happened; with `follow=1` also what happens next."""
     events, follow = request.app[DAEMON].events, orders.flag(request.query, "follow")
-    number = orders.number(request.headers.get("Last-Event-ID") or request.query.get("after", "0"))
+    number = orders.number(request.query.get("after", "0"))
+    if "Last-Event-ID" in request.headers:  # of who was following before: the newer one
+        number = orders.number(request.headers["Last-Event-ID"], "Last-Event-ID")
     answer = await stream(request)
     while True:
         news = events.news  # before looking: what comes while we write counts, too
@@ -34,7 +36,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 _LAST = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": NUMBERED}
 _EVENTS = operation(
     "what happened, as server-sent events: each one's data is an Event",
-    TEXT,
+    stream_of(ref("Event")),
     {"after": NUMBERED, "follow": SWITCH},
     kind="text/event-stream",
 )

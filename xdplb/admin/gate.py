@@ -100,6 +100,8 @@ def _check_query(operation: Mapping[str, Any], query: MultiMapping[str]) -> None
     for name in query:
         if name not in known:
             raise ConfigError(name, "unknown parameter", f"known here: {', '.join(known) or 'none'}")
+        if not query[name]:
+            raise ConfigError(name, "is empty", "give a value, or leave it away")
         if len(query.getall(name)) > 1:
             raise ConfigError(name, "is given twice", "give it once")
     for name, parameter in known.items():

@@ -67,10 +67,10 @@ def duration(query: Mapping[str, str]) -> float | None:
     return None if text is None else within("for_s", parse_duration("for_s", text), 1, LONGEST_S)
 
 
-def number(text: str) -> int:
+def number(text: str, name: str = "after") -> int:
     """Return an event's number. Raises ConfigError."""
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise ConfigError("after", f"{text!r} is no number", "give that of the last event that you saw, or 0")
+        raise ConfigError(name, f"{text!r} is no number", "give that of the last event that you saw, or 0")
     return int(text)
 
 

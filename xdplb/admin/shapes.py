@@ -25,6 +25,12 @@ SWITCH: Schema = {"type": "string", "enum": ["0", "1"]}
 NUMBERED: Schema = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1, "description": "only later ones"}
 
 
+def stream_of(schema: Schema) -> Schema:
+    """Return one server-sent event whose data is this, as JSON."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+    return record({"id": TEXT}, data=data)
+
+
 def whole(least: int, most: int) -> Schema:
     """Return a whole number between bounds."""
     return {"type": "integer", "minimum": least, "maximum": most}
