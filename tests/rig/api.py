@@ -21,14 +21,15 @@ from xdplb.admin.server import serve
 from xdplb.config import parse_config
 from xdplb.daemon import Daemon
 
-TEXT = """
+TEXT = f"""
 [balancer]
+name = "test-api-{os.getpid()}"
 interface = "lo"
 
 [[service]]
 name = "web"
 vips = ["192.0.2.10:80"]
-backends = [{ name = "b1", address = "10.0.11.2" }, { name = "b2", address = "10.0.12.2" }]
+backends = [{{ name = "b1", address = "10.0.11.2" }}, {{ name = "b2", address = "10.0.12.2" }}]
 """
 
 

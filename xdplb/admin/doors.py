@@ -25,7 +25,7 @@ log = logging.getLogger("xdplb")
 
 HANDSHAKE_S = 5.0
 FULL_S = 0.1  # until the next try when this process has no file descriptors left
-BACKLOG = 256
+BACKLOG = 2048  # the kernel refuses who does not wait when it is full
 NOBODY = Caller("nobody")
 
 
@@ -162,8 +162,8 @@ class Door:
             return
         caller = find_peer(connection, self.admin())
         if caller.role is None:
-            connection.close()
             self.refused(caller)
+            connection.close()
         else:
             self._start(self._admit(connection, caller.details["uid"], caller))
 

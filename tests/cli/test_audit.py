@@ -1,0 +1,87 @@
+"""`xdplb audit`, and how any command reaches a daemon on another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_main import xdplb
+from tests.rig.api import Api, free_port, opened
+from tests.rig.authority import Authority
+from tools.lab.stand import ROOT, XDPLB
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API on TCP."""
+    with opened(tmp_path_factory.mktemp("remote"), authority.table(free_port())) as api:
+        yield api
+
+
+def options(remote: Api, authority: Authority, name: str) -> list[str]:
+    """How this one reaches it."""
+    assert remote.daemon.config.admin.listen
+    return ["--url", f"https://127.0.0.1:{remote.daemon.config.admin.listen[1]}", *authority.client(name)]
+
+
+def test_who_changed_what_from_where_is_shown_and_followed(remote: Api, authority: Authority) -> None:
+    boss, watch = (options(remote, authority, f"{name}.example") for name in ("boss", "watch"))
+    done = xdplb(*watch, "backend", "weight", "b1", "7")
+    assert (done.returncode, "watch.example has the role read; this needs operate" in done.stderr) == (1, True)
+
+    shown = xdplb(*boss, "audit")
+    assert shown.stdout.endswith("watch.example (127.0.0.1) PUT /v1/backends/b1/weight -> 403\n"), shown
+    assert json.loads(xdplb(*boss, "audit", "--json").stdout)["status"] == 403
+    argv = [*XDPLB, *boss, "audit", "--follow", "--limit", "1"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout
+        assert "weight" in following.stdout.readline()
+        done = xdplb(*boss, "backend", "drain", "nope")
+        assert (done.returncode, "backend: there is no backend 'nope' in any service" in done.stderr) == (2, True)
+        assert "boss.example (127.0.0.1) PUT /v1/backends/nope/drain -> 404" in following.stdout.readline()
+        following.kill()
+
+
+def test_what_is_wrong_on_the_way_is_told(remote: Api, authority: Authority, tmp_path: Path) -> None:
+    right = options(remote, authority, "ops.example")
+    url = right[1]
+    rubbish, stranger = tmp_path / "rubbish", tmp_path / "stranger"
+    rubbish.write_text("rubbish")
+    stranger.mkdir()
+    other = Authority(stranger).client("ops.example")
+    for arguments, status, words in (
+        (["--url", url], 2, "--cert: missing: with --url, both sides show certificates; give it, or set XDPLB_CERT"),
+        (["--url", "http://x", *right[2:]], 2, "--url: 'http://x' is no address of a daemon; write https://host:8443"),
+        (["--url", "https://x:port", *right[2:]], 2, "--url: 'https://x:port' is no address of a daemon"),
+        ([*right[:-1], str(rubbish)], 2, f"--ca: {rubbish} cannot be used: "),
+        ([*right[:3], str(rubbish), *right[4:]], 2, f"--cert: {rubbish} with "),
+        (["--url", f"https://127.0.0.1:{free_port()}", *right[2:]], 1, "no daemon answers at https://127.0.0.1"),
+        (
+            [*right[:2], *other],
+            1,
+            "its certificate is not good for it: unable to get local issuer certificate; see --ca",
+        ),
+        ([*right[:2], *other[:4], *right[-2:]], 1, "our certificate was not taken"),
+        (["--url", url.replace("127.0.0.1", "localhost"), *right[2:]], 1, "its certificate is not good for it"),
+    ):
+        done = xdplb(*arguments, "status")
+        assert (done.returncode, done.stderr.count("\n")) == (status, 1), done
+        assert words in done.stderr
+
+
+def test_where_the_daemon_is_can_stand_in_the_environment(remote: Api, authority: Authority) -> None:
+    given = options(remote, authority, "watch.example")
+    names = [f"XDPLB_{option.removeprefix('--').upper()}" for option in given[::2]]
+    done = xdplb("guard", "find", "192.0.2.1", env={**os.environ, **dict(zip(names, given[1::2], strict=True))})
+    assert (done.returncode, "192.0.2.1" in done.stdout) == (0, True), done
