@@ -22,29 +22,29 @@ def ask(stand: Stand, method: str, path: str, body: Any = None, match: str = "")
         return response.status, response.headers.get("ETag", ""), json.loads(response.read())
 
 
-def test_put_twice_is_once_and_an_old_look_changes_nothing(running: Stand) -> None:
+def test_put_twice_is_once_and_an_old_look_changes_nothing(served: Stand) -> None:
     path, wanted = "/v1/services/web/backends/b9", {"address": "10.0.11.77", "weight": 50}
-    _, looked, _ = ask(running, "GET", "/v1/status")
+    _, looked, _ = ask(served, "GET", "/v1/status")
 
-    status, tag, first = ask(running, "PUT", path, wanted, looked)
+    status, tag, first = ask(served, "PUT", path, wanted, looked)
     assert (status, first["backends"][0]["name"]) == (200, "b9")
     assert tag != looked
-    status, again, second = ask(running, "PUT", path, wanted, tag)
+    status, again, second = ask(served, "PUT", path, wanted, tag)
     assert (status, again, second["writes"]) == (200, tag, 0)
-    assert running.backend("b9")["weight"] == 50
+    assert served.backend("b9")["weight"] == 50
 
-    assert ask(running, "PUT", path, {**wanted, "weight": 70}, looked)[0] == 412
-    assert running.backend("b9")["weight"] == 50
-    assert ask(running, "PUT", path, {**wanted, "weight": 70}, tag)[0] == 200
-    assert running.backend("b9")["weight"] == 70
-    assert ask(running, "PUT", path, {"address": address("b1")})[0] == 409
-    assert running.client.status()["config"]["changes"] == ["backend web/b9 added"]
+    assert ask(served, "PUT", path, {**wanted, "weight": 70}, looked)[0] == 412
+    assert served.backend("b9")["weight"] == 50
+    assert ask(served, "PUT", path, {**wanted, "weight": 70}, tag)[0] == 200
+    assert served.backend("b9")["weight"] == 70
+    assert ask(served, "PUT", path, {"address": address("b1")})[0] == 409
+    assert served.client.status()["config"]["changes"] == ["backend web/b9 added"]
 
-    told = [event for event in running.client.events() if event["who"]]
+    told = [event for event in served.client.events() if event["who"]]
     assert [(e["kind"], e["service"], e["backend"], e["who"]) for e in told] == [("add", "web", "b9", "root")] * 2
-    lines = [line for line in running.client.audit() if line["path"] == path]
+    lines = [line for line in served.client.audit() if line["path"] == path]
     assert [line["status"] for line in lines] == [200, 200, 412, 200, 409]
     assert lines[0]["content"] == wanted
-    shown = running.run("audit", "--limit", "1").stdout
+    shown = served.run("audit", "--limit", "1").stdout
     assert "root (" in shown
     assert f'PUT {path} {{"address": "{address("b1")}"}} -> 409' in shown

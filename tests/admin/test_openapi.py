@@ -6,13 +6,13 @@ import copy
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from tests.admin.test_backends import ask
 from tests.rig.net import QUICKSTART
 from tests.rig.relay import relayed
 from tools.lab.stand import Stand
@@ -55,17 +55,6 @@ def test_paths_of_several_modules_are_put_together() -> None:
     assert found["get"]["operationId"] == "get_a_name"
 
 
-@pytest.fixture(scope="module")
-def served(stand_session: Stand) -> Iterator[Stand]:
-    """The real daemon, for all tests of this file."""
-    stand_session.start_daemon(QUICKSTART)
-    for host in stand_session.lab.backends:
-        stand_session.wait_state(host, "up")
-    yield stand_session
-    stand_session.kill_daemon()
-    stand_session.forget_balancer()
-
-
 def closed(schema: Any) -> Any:
     """The schema, in which a field that it does not name is an error."""
     if isinstance(schema, list):
@@ -90,9 +79,14 @@ def test_answers_of_a_real_daemon_are_as_described_and_have_no_field_more(served
     client = served.client
     validate(client.status(), "Status")
     validate(json.loads(served.run("status", "--json").stdout), "Status")
+    looked = ask(served, "GET", "/v1/status")[1]
+    assert ask(served, "GET", "/v1/backends/b1")[1] == looked
     changed = client.drain_backend("b2", None, for_s=60)
     validate(changed, "Changed")
+    assert ask(served, "GET", "/v1/status")[1] not in (looked, "")
     validate(client.undrain_backend("b2", None), "Changed")
+    assert ask(served, "GET", "/v1/status")[1] == looked
+    assert ask(served, "POST", "/v1/confirm")[2] == {"confirmed": False}
     validate(client.drain_backend("b2", None, plan=True), "Plan")
     validate(client.plan(QUICKSTART.read_text()), "Plan")
     for event in client.events():

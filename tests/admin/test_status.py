@@ -1,18 +1,12 @@
-"""`GET /v1/status` and its ETag; that the document is as described: test_openapi."""
+"""`GET /v1/status`: test_openapi sees what a real daemon answers, and its ETag; here is who may ask."""
 
 from __future__ import annotations
 
-from tests.admin.test_backends import ask
-from tools.lab.stand import Stand
+from xdplb.admin import status
+from xdplb.admin.openapi import role_for
+from xdplb.model import Role
 
 
-def test_the_revision_stays_until_something_else_is_wanted(running: Stand) -> None:
-    _, first, _ = ask(running, "GET", "/v1/status")
-    _, again, _ = ask(running, "GET", "/v1/backends/b1")
-    assert first == again != ""
-    running.client.drain_backend("b1", None)
-    _, other, _ = ask(running, "GET", "/v1/status")
-    running.client.undrain_backend("b1", None)
-    _, back, _ = ask(running, "GET", "/v1/status")
-    assert (other != first, back) == (True, first)
-    assert ask(running, "POST", "/v1/confirm")[2] == {"confirmed": False}
+def test_everybody_may_look_and_operators_confirm() -> None:
+    assert role_for("GET", status.PATHS["/v1/status"]["get"]) is Role.READ
+    assert role_for("POST", status.PATHS["/v1/confirm"]["post"]) is Role.OPERATE

@@ -54,3 +54,14 @@ def running(stand: Stand) -> Stand:
 def config_file(tmp_path: Path) -> Path:
     """Where a test writes its own configuration."""
     return tmp_path / "xdplb.toml"
+
+
+@pytest.fixture(scope="module")
+def served(stand_session: Stand) -> Iterator[Stand]:
+    """The real daemon, for all tests of this file."""
+    stand_session.start_daemon(QUICKSTART)
+    for host in stand_session.lab.backends:
+        stand_session.wait_state(host, "up")
+    yield stand_session
+    stand_session.kill_daemon()
+    stand_session.forget_balancer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Remote:
     def connect(self, timeout_s: float | None) -> http.client.HTTPConnection:
         """Return a connection. Raises ConfigError when an option is no use."""
         split = urlsplit(self.url)
-        if split.scheme != "https" or not split.hostname:
+        if not re.fullmatch(r"https://(\[[^]]+\]|[^/:@]+)(:[0-9]{1,5})?/?", self.url) or not split.hostname:
             raise ConfigError("--url", f"{self.url!r} is no address of a daemon", "write https://host:8443")
         context = self._context()
         return http.client.HTTPSConnection(split.hostname, split.port or 8443, timeout=timeout_s, context=context)

@@ -153,9 +153,9 @@ class Door:
                 log.error("admin: no connection can be taken: %s", error.strerror)
                 await asyncio.sleep(FULL_S)
                 continue
-            self._take(connection, address)
+            await self._take(connection, address)
 
-    def _take(self, connection: socket.socket, address: Any) -> None:
+    async def _take(self, connection: socket.socket, address: Any) -> None:
         if self.certificates:
             context = self.certificates.renew(self.admin())
             self._start(self._admit(connection, address[0], None, context))
@@ -165,7 +165,7 @@ class Door:
             self.refused(caller)
             connection.close()
         else:
-            self._start(self._admit(connection, caller.details["uid"], caller))
+            await self._admit(connection, caller.details["uid"], caller)  # one after the other: this waits for nobody
 
     async def _admit(
         self,
