@@ -15,7 +15,8 @@ from typing import Any
 
 from xdplb.desired import DesiredService, find_changed
 
-BACKEND = "backend"  # the kind
+BACKEND = "backend"  # the kind of what became of one
+DONE = ("add", "remove", "drain", "undrain", "weight", "guard", "flows", "confirm", "attach", "detach")  # the others
 KEPT = 1000  # who asks later than this has missed some, and sees it by the numbers
 
 

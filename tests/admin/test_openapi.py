@@ -93,6 +93,8 @@ def test_answers_of_a_real_daemon_are_as_described_and_have_no_field_more(served
         validate(event, "Event")
     for line in client.audit():
         validate(line, "Audited")
+    for probed in client.check("b1", None):
+        validate(probed, "Probed")
     for departure in client.departures("b1", None):
         validate(departure, "Departure")
     for counters in client.stream("/v1/counters?interval_s=0.1&count=2", 5):

@@ -15,11 +15,8 @@ from xdplb.admin.answers import DAEMON, answer, read_body, tell
 from xdplb.admin.shapes import (
     ADDRESS,
     DURATION,
-    FLAG,
     NAME,
-    NUMBER,
     SWITCH,
-    TEXT,
     Schema,
     body,
     many,
@@ -129,19 +126,6 @@ _WEIGHT = whole(0, MAX_WEIGHT)
 _DONE: Schema = {"anyOf": [ref("Changed"), ref("Plan")], "description": "with plan=1, a Plan"}
 _WHERE = {"service": NAME}
 _ONLY = {**_WHERE, "plan": SWITCH}
-_STEP = record(at_ms=NUMBER, what=TEXT, sent=TEXT, received=TEXT)
-_PROBED = record(
-    service=TEXT,
-    backend=TEXT,
-    kind=TEXT,
-    through=TEXT,
-    to=TEXT,
-    passed=FLAG,
-    cause=TEXT,
-    warning=TEXT,
-    took_ms=NUMBER,
-    steps=many(_STEP),
-)
 _BACKEND = "/v1/backends/{backend}"
 _OF_SERVICE = "/v1/services/{service}/backends"
 ROUTES = [
@@ -162,7 +146,7 @@ PATHS: dict[str, Any] = {
         ),
     },
     f"{_BACKEND}/check": {
-        "post": operation("run each check of it once", record(checks=many(_PROBED)), _WHERE, audited=False)
+        "post": operation("run each check of it once", record(checks=many(ref("Probed"))), _WHERE, audited=False)
     },
     f"{_BACKEND}/weight": {"put": operation("give it another weight", _DONE, _ONLY, body(weight=_WEIGHT))},
     f"{_BACKEND}/drain": {

@@ -199,6 +199,8 @@ def _told(path: Path | Remote) -> Iterator[None]:
         raise DaemonError(f"{path}: {_tls_words(error)}") from None
     except (BrokenPipeError, ConnectionResetError):  # http.client.RemoteDisconnected is one
         fix = "is it going on (`xdplb status`), and has your user a role in [admin]?"
+        if isinstance(path, Remote):
+            fix = "our certificate was not taken (see --cert), or it has ended"
         raise DaemonError(f"the daemon at {path} closed the connection; {fix}") from None
     except (socket.gaierror, TimeoutError) as error:
         raise DaemonError(f"{path} cannot be reached ({error.strerror or error or 'no answer'})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xdplb.admin.shapes import COUNT, FLAG, NUMBER, SECONDS, TEXT, Schema, by_name, many, maybe, record, ref
+from xdplb.events import BACKEND, DONE
 from xdplb.model import Mode, State
 
 STATE: Schema = {"type": "string", "enum": [str(state) for state in State]}
@@ -119,7 +120,7 @@ PLAN = record(
 EVENT = record(
     number=COUNT,
     at=SECONDS,
-    kind=TEXT,
+    kind={"type": "string", "enum": [BACKEND, *DONE]},
     service=maybe(TEXT),
     backend=maybe(TEXT),
     was=maybe(STATE),
@@ -156,6 +157,19 @@ AUDITED = record(
 )
 ERROR = record({"key": TEXT, "problem": TEXT, "fix": TEXT}, error=TEXT)
 
+PROBED = record(
+    service=TEXT,
+    backend=TEXT,
+    kind=TEXT,
+    through=TEXT,
+    to=TEXT,
+    passed=FLAG,
+    cause=TEXT,
+    warning=TEXT,
+    took_ms=NUMBER,
+    steps=many(record(at_ms=NUMBER, what=TEXT, sent=COUNT, received=COUNT)),
+)
+
 COMPONENTS: dict[str, Schema] = {
     "Status": STATUS,
     "Service": SERVICE,
@@ -168,6 +182,7 @@ COMPONENTS: dict[str, Schema] = {
     "Changed": CHANGED,
     "Plan": PLAN,
     "Event": EVENT,
+    "Probed": PROBED,
     "Counters": COUNTERS,
     "Audited": AUDITED,
     "Error": ERROR,
