@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from xdplb import events
 from xdplb.admin.shapes import COUNT, FLAG, NUMBER, SECONDS, TEXT, Schema, by_name, many, maybe, record, ref
-from xdplb.events import BACKEND, DONE
 from xdplb.model import Mode, State
 
 STATE: Schema = {"type": "string", "enum": [str(state) for state in State]}
@@ -120,7 +120,7 @@ PLAN = record(
 EVENT = record(
     number=COUNT,
     at=SECONDS,
-    kind={"type": "string", "enum": [BACKEND, *DONE]},
+    kind={"type": "string", "enum": [events.BACKEND, *events.DONE]},
     service=maybe(TEXT),
     backend=maybe(TEXT),
     was=maybe(STATE),
