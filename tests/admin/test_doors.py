@@ -47,20 +47,14 @@ def test_a_port_that_is_taken_is_told_with_the_key() -> None:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Keys are made once: they take their time."""
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="module")
-def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def remote(signer: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API on TCP."""
-    with opened(tmp_path_factory.mktemp("remote"), authority.table(free_port())) as api:
+    with opened(tmp_path_factory.mktemp("remote"), signer.table(free_port())) as api:
         yield api
 
 
-def test_a_certificate_has_its_role_and_another_one_none(remote: Api, authority: Authority) -> None:
-    watch, ops, other = (authority.context(f"{name}.example") for name in ("watch", "ops", "other"))
+def test_a_certificate_has_its_role_and_another_one_none(remote: Api, signer: Authority) -> None:
+    watch, ops, other = (signer.context(f"{name}.example") for name in ("watch", "ops", "other"))
     path, drain = "/v1/guard?address=192.0.2.1", "/v1/backends/nope/drain"
 
     assert remote.ask("GET", path, tls=watch).status == 200
@@ -77,26 +71,26 @@ def test_a_certificate_has_its_role_and_another_one_none(remote: Api, authority:
     )
 
 
-def test_without_a_certificate_of_the_authority_nothing_is_answered(remote: Api, authority: Authority) -> None:
-    for context in (authority.context(None), authority.context("ops.example", trustme.CA())):
+def test_without_a_certificate_of_the_authority_nothing_is_answered(remote: Api, signer: Authority) -> None:
+    for context in (signer.context(None), signer.context("ops.example", trustme.CA())):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             remote.ask("GET", "/v1/status", tls=context)
-    old = authority.context("ops.example")
+    old = signer.context("ops.example")
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises((ssl.SSLError, ConnectionError)):
         remote.ask("GET", "/v1/status", tls=old)
 
 
-def test_a_certificate_that_was_replaced_is_shown_to_the_next_who_comes(remote: Api, authority: Authority) -> None:
+def test_a_certificate_that_was_replaced_is_shown_to_the_next_who_comes(remote: Api, signer: Authority) -> None:
     def serial() -> str:
         import socket
 
         with socket.create_connection(remote.daemon.config.admin.listen or ("", 0)) as plain:
-            context = authority.context("ops.example")
+            context = signer.context("ops.example")
             with context.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
                 return str((secured.getpeercert() or {})["serialNumber"])
 
     before = serial()
     assert serial() == before
-    authority.write()
+    signer.write()
     assert serial() != before

@@ -5,14 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.rig.api import ask_as
+from tests.rig.authority import Authority
+from tests.rig.net import ADMIN_PORT
 from tools.lab.net import address
-from tools.lab.stand import Stand
+from tools.lab.stand import ROOT, XDPLB, Stand
 from xdplb.admin.server import take_socket
 from xdplb.errors import ConfigError, RefusedError
 
@@ -137,3 +141,21 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> Non
     path.write_text("no socket")
     with pytest.raises(RefusedError, match="is taken"):
         take_socket(path)
+
+
+def test_others_than_root_have_the_role_that_the_file_gives_them(served: Stand, signer: Authority) -> None:
+    def remotely(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [*XDPLB, "--url", f"https://127.0.0.1:{ADMIN_PORT}", *signer.client(f"{name}.example"), *arguments]
+        return served.lab.run("lb", argv, timeout=20, cwd=ROOT)
+
+    assert json.loads(remotely("watch", "status", "--json").stdout)["name"] == served.name
+    refused = remotely("watch", "backend", "drain", "b2")
+    assert (refused.returncode, "this needs operate" in refused.stderr) == (1, True)
+    assert "b2 draining" in remotely("ops", "backend", "drain", "b2").stdout
+    assert "b2 undrained, now up" in remotely("ops", "backend", "undrain", "b2").stdout
+    assert {"ops.example"} <= {event["who"] for event in served.client.events()}
+
+    assert isinstance(served.client.path, Path)
+    text = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert ask_as(65534, served.client.path, text).startswith(b"HTTP/1.1 200 ")
+    assert ask_as(65533, served.client.path, text) == b""

@@ -17,26 +17,20 @@ from tools.lab.stand import ROOT, XDPLB
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs."""
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="module")
-def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def remote(signer: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API on TCP."""
-    with opened(tmp_path_factory.mktemp("remote"), authority.table(free_port())) as api:
+    with opened(tmp_path_factory.mktemp("remote"), signer.table(free_port())) as api:
         yield api
 
 
-def options(remote: Api, authority: Authority, name: str) -> list[str]:
+def options(remote: Api, signer: Authority, name: str) -> list[str]:
     """How this one reaches it."""
     assert remote.daemon.config.admin.listen
-    return ["--url", f"https://127.0.0.1:{remote.daemon.config.admin.listen[1]}", *authority.client(name)]
+    return ["--url", f"https://127.0.0.1:{remote.daemon.config.admin.listen[1]}", *signer.client(name)]
 
 
-def test_who_changed_what_from_where_is_shown_and_followed(remote: Api, authority: Authority) -> None:
-    boss, watch = (options(remote, authority, f"{name}.example") for name in ("boss", "watch"))
+def test_who_changed_what_from_where_is_shown_and_followed(remote: Api, signer: Authority) -> None:
+    boss, watch = (options(remote, signer, f"{name}.example") for name in ("boss", "watch"))
     done = xdplb(*watch, "backend", "weight", "b1", "7")
     assert (done.returncode, "watch.example has the role read; this needs operate" in done.stderr) == (1, True)
 
@@ -53,8 +47,8 @@ def test_who_changed_what_from_where_is_shown_and_followed(remote: Api, authorit
         following.kill()
 
 
-def test_what_is_wrong_on_the_way_is_told(remote: Api, authority: Authority, tmp_path: Path) -> None:
-    right = options(remote, authority, "ops.example")
+def test_what_is_wrong_on_the_way_is_told(remote: Api, signer: Authority, tmp_path: Path) -> None:
+    right = options(remote, signer, "ops.example")
     url = right[1]
     rubbish, stranger = tmp_path / "rubbish", tmp_path / "stranger"
     rubbish.write_text("rubbish")
@@ -80,8 +74,8 @@ def test_what_is_wrong_on_the_way_is_told(remote: Api, authority: Authority, tmp
         assert words in done.stderr
 
 
-def test_where_the_daemon_is_can_stand_in_the_environment(remote: Api, authority: Authority) -> None:
-    given = options(remote, authority, "watch.example")
+def test_where_the_daemon_is_can_stand_in_the_environment(remote: Api, signer: Authority) -> None:
+    given = options(remote, signer, "watch.example")
     names = [f"XDPLB_{option.removeprefix('--').upper()}" for option in given[::2]]
     done = xdplb("guard", "find", "192.0.2.1", env={**os.environ, **dict(zip(names, given[1::2], strict=True))})
     assert (done.returncode, "192.0.2.1" in done.stdout) == (0, True), done
