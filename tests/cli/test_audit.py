@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -45,33 +44,6 @@ def test_who_changed_what_from_where_is_shown_and_followed(remote: Api, signer: 
         assert (done.returncode, "backend: there is no backend 'nope' in any service" in done.stderr) == (2, True)
         assert "boss.example (127.0.0.1) PUT /v1/backends/nope/drain -> 404" in following.stdout.readline()
         following.kill()
-
-
-def test_what_is_wrong_on_the_way_is_told(remote: Api, signer: Authority, tmp_path: Path) -> None:
-    right = options(remote, signer, "ops.example")
-    url = right[1]
-    rubbish, stranger = tmp_path / "rubbish", tmp_path / "stranger"
-    rubbish.write_text("rubbish")
-    stranger.mkdir()
-    other = Authority(stranger).client("ops.example")
-    for arguments, status, words in (
-        (["--url", url], 2, "--cert: missing: with --url, both sides show certificates; give it, or set XDPLB_CERT"),
-        (["--url", "http://x", *right[2:]], 2, "--url: 'http://x' is no address of a daemon; write https://host:8443"),
-        (["--url", "https://x:port", *right[2:]], 2, "--url: 'https://x:port' is no address of a daemon"),
-        ([*right[:-1], str(rubbish)], 2, f"--ca: {rubbish} cannot be used: "),
-        ([*right[:3], str(rubbish), *right[4:]], 2, f"--cert: {rubbish} with "),
-        (["--url", f"https://127.0.0.1:{free_port()}", *right[2:]], 1, "no daemon answers at https://127.0.0.1"),
-        (
-            [*right[:2], *other],
-            1,
-            "its certificate is not good for it: ",
-        ),
-        ([*right[:2], *other[:4], *right[-2:]], 1, "our certificate was not taken"),
-        (["--url", url.replace("127.0.0.1", "localhost"), *right[2:]], 1, "its certificate is not good for it"),
-    ):
-        done = xdplb(*arguments, "status")
-        assert (done.returncode, done.stderr.count("\n")) == (status, 1), done
-        assert words in done.stderr
 
 
 def test_where_the_daemon_is_can_stand_in_the_environment(remote: Api, signer: Authority) -> None:
