@@ -127,6 +127,7 @@ class Daemon:
         self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
         self.events = Events(int(time.time() * 1000))
         self.audit = Audit(self.name, int(time.time() * 1000))
+        self.admin_warnings: list[str] = []  # of those who serve this daemon
         self._revision: tuple[tuple[Config, Overrides], str] | None = None  # of what, and it
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
@@ -268,7 +269,7 @@ class Daemon:
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
         found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
-        found += [*self.checks.warnings, *self.evidence.warnings, *self.audit.warnings]
+        found += [*self.checks.warnings, *self.evidence.warnings, *self.audit.warnings, *self.admin_warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0

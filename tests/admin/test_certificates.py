@@ -61,11 +61,13 @@ def test_a_file_that_is_no_use_is_told(files: Path, key: str, name: str, problem
 
 def test_rubbish_leaves_the_last_good_one_and_is_told_until_it_is_mended(files: Path) -> None:
     wanted, text = admin(files), (files / "daemon.pem").read_text()
-    certificates = Certificates(wanted)
+    warnings: list[str] = []
+    certificates = Certificates(wanted, warnings)
     good = certificates.renew(wanted)
     (files / "daemon.pem").write_text("half a certifi")
     assert certificates.renew(wanted) is good
-    assert "the ones before are still in use" in certificates.warning
+    assert "holds no certificate in PEM" in warnings[0]
+    assert warnings[0].endswith("; the ones before are still in use")
     (files / "daemon.pem").write_text(text)
     assert certificates.renew(wanted) is not good
-    assert certificates.warning == ""
+    assert warnings == []

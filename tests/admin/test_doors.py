@@ -23,7 +23,10 @@ def test_only_root_gets_to_the_socket_unless_others_have_a_role(tmp_path: Path) 
     def modes() -> tuple[int, int]:
         return path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777
 
+    secret = path.with_name("spec.json")
+    secret.touch(0o644)
     with take_socket(path):
+        assert secret.stat().st_mode & 0o777 == 0o600
         assert modes() == (0o700, 0o600)
         set_modes(path, Admin(read=("nobody",)))
         assert modes() == (0o711, 0o666)

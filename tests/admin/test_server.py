@@ -156,6 +156,9 @@ def test_others_than_root_have_the_role_that_the_file_gives_them(served: Stand, 
     assert {"ops.example"} <= {event["who"] for event in served.client.events()}
 
     assert isinstance(served.client.path, Path)
+    folder = served.client.path.parent
+    assert {path.name for path in folder.iterdir() if path.stat().st_mode & 0o077} == {"admin.sock"}
+    assert len(list(folder.iterdir())) > 2
     text = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert ask_as(65534, served.client.path, text).startswith(b"HTTP/1.1 200 ")
     assert ask_as(65533, served.client.path, text) == b""

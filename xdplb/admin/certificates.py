@@ -66,11 +66,11 @@ def _readable(key: str, path: str) -> None:
 class Certificates:
     """The context for the next connection. Files that are half replaced leave the one before in use, and are told."""
 
-    def __init__(self, admin: Admin) -> None:
-        """Raises ConfigError when the files are no use."""
+    def __init__(self, admin: Admin, warnings: list[str]) -> None:
+        """`warnings` takes what is wrong with them later on. Raises ConfigError when they are no use now."""
         self._seen = _versions(admin)
         self.context = make_context(admin)
-        self.warning = ""
+        self._warnings = warnings
 
     def renew(self, admin: Admin) -> ssl.SSLContext:
         """Return the context for the files as they are now."""
@@ -78,11 +78,12 @@ class Certificates:
         if now != self._seen:
             self._seen = now
             try:
-                self.context, self.warning = make_context(admin), ""
+                self.context = make_context(admin)
+                self._warnings.clear()
                 log.info("admin: new certificates are in use")
             except ConfigError as error:
-                self.warning = f"{error}; the ones before are still in use"
-                log.error("%s", self.warning)
+                self._warnings[:] = [f"{error}; the ones before are still in use"]
+                log.error("%s", self._warnings[0])
         return self.context
 
 

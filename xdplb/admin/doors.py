@@ -54,6 +54,9 @@ def take_socket(path: Path, admin: Admin = Admin()) -> socket.socket:  # noqa: B
 def set_modes(path: Path, admin: Admin) -> None:
     """Let others than root connect only where somebody else has a role; the daemon then sees who they are."""
     others = any(admin.users.values())
+    for file in path.parent.iterdir():  # what else is there is root's: the hash key, the lock
+        if file.is_file():
+            file.chmod(0o600)
     path.parent.chmod(0o711 if others else 0o700)
     if others and not path.parent.parent.stat().st_mode & 0o001:
         path.parent.parent.chmod(0o711)

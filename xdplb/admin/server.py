@@ -37,7 +37,10 @@ async def serve(daemon: Daemon, listener: socket.socket, tcp: socket.socket | No
     await runner.setup()
     for problem in unknown_users(daemon.config.admin):
         log.warning("%s", problem)
-    for each, certificates in ((listener, None), (tcp, Certificates(daemon.config.admin) if tcp else None)):
+    for each, certificates in (
+        (listener, None),
+        (tcp, Certificates(daemon.config.admin, daemon.admin_warnings) if tcp else None),
+    ):
         if each is not None and runner.server is not None:
             door = Door(each, runner.server, lambda: daemon.config.admin)
             door.refused = partial(_refused, daemon)

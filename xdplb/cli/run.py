@@ -51,6 +51,7 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
         raise RefusedError("run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)")
     from xdplb.daemon import Daemon
 
+    os.umask(0o077)  # the folder of the admin socket may be open to others; no file in it is
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
     asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace))
