@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.api import Api, opened
-from xdplb.admin import answers
+from xdplb.admin import answers, connections
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,15 @@ def test_half_a_body_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
+def test_who_asks_no_more_is_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api.connect() as connection:
+        monkeypatch.setattr(connections, "IDLE_S", 0.2)
+        connection.sendall(b"GET /v1/guard?address=192.0.2.1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(4096) == b""
+
+
 def test_a_thousand_connections_of_one_do_not_keep_it_from_asking(api: Api) -> None:
     held = []
     try:
@@ -176,5 +186,6 @@ def test_who_may_read_may_not_change(tmp_path: Path) -> None:
         assert ask_as(4343, api.path, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n") == b""  # not one byte
         refused = [line for line in lines(api) if line["status"] == 403]
         assert ("nobody", "DELETE") in {(line["who"], line["method"]) for line in refused}
+        assert ("/v1/audit", 4242) in {(line["path"], line["uid"]) for line in refused}
         assert [line["uid"] for line in refused if line["method"] == "CONNECT"] == [4343]
         assert api.daemon.audit.path.stat().st_mode & 0o777 == 0o600
