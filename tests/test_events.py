@@ -43,3 +43,24 @@ def test_who_follows_gets_what_is_new_and_the_last_ones_are_kept() -> None:
         assert len(events.after(10 * KEPT)) == KEPT  # a number of a daemon that lived before
 
     asyncio.run(scene())
+
+
+def test_what_was_done_is_told_beside_what_became_of_it() -> None:
+    async def run() -> None:
+        events = Events(5)
+        news = events.news
+        drained = events.tell("drain", "drained", "web", "b1", "mary")
+        applied = events.tell("apply", "3 services changed")
+        assert news.is_set()
+        assert events.after(5) == [drained, applied]
+        assert str(drained) == "drain web/b1: drained (by mary)"
+        assert str(applied) == "apply: 3 services changed"
+        document = applied.document()
+        assert (document["kind"], document["who"], document["service"], document["state"]) == (
+            "apply",
+            None,
+            None,
+            None,
+        )
+
+    asyncio.run(run())

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from xdplb.model import Protocol, Vip
+from xdplb.model import Protocol, Role, Vip
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,12 @@ def test_vip_prints_as_address_port_protocol(vip: Vip, text: str) -> None:
 
 def test_protocol_numbers_are_ianas() -> None:
     assert {p.value: p.number for p in Protocol} == {"tcp": 6, "udp": 17, "sctp": 132, "any": 0}
+
+
+def test_a_role_includes_those_before_it() -> None:
+    order = [Role.READ, Role.OPERATE, Role.ADMIN]
+    assert [[one.includes(other) for other in order] for one in order] == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from tests.rig.packets import BACKENDS4, VIP4, config, service
 from xdplb.desired import Overrides, keys_of, overrides_to_json
-from xdplb.errors import ConfigError
+from xdplb.errors import ConfigError, ConflictError
 from xdplb.model import Backend, Balancer, Check, Config, Forward, Service, Vip
 from xdplb.operators import (
     add_backend,
     drain_backend,
     drop_backends,
+    put_backend,
     remove_backend,
     undrain_backend,
     weigh_backend,
@@ -160,3 +162,17 @@ def test_what_the_file_has_not_any_more_is_forgotten_without_a_trace() -> None:
     overrides = Overrides(draining={("web", "old")}, removing={("web", "old"): 9.0}, weights={("gone", "old"): 3})
     drop_backends(CONFIG, overrides, [("web", "old"), ("gone", "old")])
     assert overrides == Overrides()
+
+
+def test_what_is_put_twice_is_there_once() -> None:
+    overrides, new = Overrides(), Backend("new", ip_address("10.0.99.2"), 50)
+    for _ in range(2):
+        put_backend(CONFIG, overrides, "web", new)
+        assert overrides == Overrides(added={"web": [new]})
+    put_backend(CONFIG, overrides, "web", replace(new, weight=70))
+    assert overrides == Overrides(added={"web": [replace(new, weight=70)]})
+    with pytest.raises(ConflictError, match="service 'web' has a backend 'new'"):
+        put_backend(CONFIG, overrides, "web", replace(new, address=ip_address("10.0.99.3")))
+    remove_backend(CONFIG, overrides, "new", None, 1000.0)
+    put_backend(CONFIG, overrides, "web", new)
+    assert overrides == Overrides(added={"web": [new]})  # it stays

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from xdplb.admin_config import AdminTable, parse_admin
 from xdplb.check_config import CheckTable, parse_checks, parse_needed
 from xdplb.contract import CONSTANTS
 from xdplb.errors import ConfigError
@@ -140,9 +141,12 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
     balancer: BalancerTable
     service: list[ServiceTable] = msgspec.field(default_factory=list)
     guard: GuardTable = msgspec.field(default_factory=GuardTable)
+    admin: AdminTable = msgspec.field(default_factory=AdminTable)
 
 
-_Table: TypeAlias = BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | File
+_Table: TypeAlias = (
+    BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | AdminTable | File
+)
 
 
 def read_config(path: Path) -> Config:
@@ -219,6 +223,7 @@ def _struct_at(path: Sequence[str | int]) -> type[_Table]:
         "check": CheckTable,
         "limits": LimitsTable,
         "guard": GuardTable,
+        "admin": AdminTable,
     }
     return tables[names[-1]] if names else File
 
@@ -248,7 +253,7 @@ def _config(file: File) -> Config:
             if any(ip_network((backend.address, length), strict=False) in networks for length in around):
                 key = f"service.{service.name}.backends.{backend.name}.address"
                 raise ConfigError(key, f"{backend.address} is a VIP", "give the backend's own address")
-    return Config(_balancer(file.balancer), services, _guard(file.guard))
+    return Config(_balancer(file.balancer), services, _guard(file.guard), parse_admin(file.admin))
 
 
 def _apart(services: Sequence[Service]) -> None:

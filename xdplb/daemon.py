@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
+import json
 import logging
 import os
 import sys
@@ -19,12 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from xdplb import __version__, hashing, state
+from xdplb.audit import Audit
 from xdplb.checks import Checks
 from xdplb.contract import CONSTANTS
 from xdplb.dataplane import loader
 from xdplb.dataplane.plane import Spec
 from xdplb.dataplane.undo import linked
-from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header, services_of
+from xdplb.desired import (
+    DesiredService,
+    Health,
+    Key,
+    Overrides,
+    desire,
+    keys_of,
+    overrides_to_json,
+    second_header,
+    services_of,
+)
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
 from xdplb.evidence import Evidence
@@ -118,6 +131,9 @@ class Daemon:
         self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
         self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
         self.events = Events(int(time.time() * 1000))
+        self.audit = Audit(self.name, int(time.time() * 1000))
+        self.admin_warnings: list[str] = []  # of those who serve this daemon
+        self._revision: tuple[tuple[Config, Overrides], str] | None = None  # of what, and it
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.explainer = Explainer(self.place)
@@ -126,7 +142,7 @@ class Daemon:
         self.passive = Passive(self.forwarding, self._suspect)
         self.tracing = Tracing(self.forwarding, self._turn)
         self._looking: list[asyncio.Task[None]] = []  # for ever, at what the kernel counts
-        self.upkeep = Upkeep(self.network, self.forwarding)
+        self.upkeep = Upkeep(self.network, self.forwarding, self.events.tell)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
         self._proving: asyncio.Task[None] | None = None
 
@@ -136,6 +152,7 @@ class Daemon:
         """Be the only daemon of this name until this process ends. Raises RefusedError."""
         self.place.make()
         self._lock_file = open(self.place.run / "lock", "a+")  # noqa: SIM115 (open until the process ends)
+        os.fchmod(self._lock_file.fileno(), 0o600)  # who may open it may lock it
         try:
             take_lock(self._lock_file)
         except BlockingIOError as error:
@@ -191,6 +208,7 @@ class Daemon:
                 nic.xdp_mode,
                 self.last.writes,
             )
+            self.events.tell("attach", f"{nic.name}: program {nic.program_id}, {nic.xdp_mode} mode")
         self.started = self.last
         self.evidence.start()
         for work in (self.sweeper.run(), self.passive.run()):
@@ -259,7 +277,7 @@ class Daemon:
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
         found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
-        found += [*self.checks.warnings, *self.evidence.warnings]
+        found += [*self.checks.warnings, *self.evidence.warnings, *self.audit.warnings, *self.admin_warnings]
         for nic in self.network.nics:
             overhead = max(
                 (way.overhead + second_header(s) for s in self.config.services for way in ways_of(s)), default=0
@@ -521,6 +539,15 @@ class Daemon:
             await self.reconcile()
         return self._written - written
 
+    @property
+    def revision(self) -> str:
+        """What is wanted now, as a short text: another one when the configuration or an operator's change is."""
+        wanted = self.config, self.kept.overrides
+        if self._revision is None or any(a is not b for a, b in zip(self._revision[0], wanted, strict=True)):
+            text = repr(self.config) + json.dumps(overrides_to_json(self.kept.overrides), sort_keys=True)
+            self._revision = wanted, hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._revision[1]
+
     async def confirm(self) -> bool:
         """Have what was attached stay; False: that is so already. Raises DaemonError when it is too late."""
         async with self._turn:
@@ -556,10 +583,7 @@ class Daemon:
         """Return the status document."""
         interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
         kernel = self.forwarding.kernel  # from here on without `await`: a reconcile in between may replace it
-        traffic = dict(self.kept.traffic)
-        for identity, sent in kernel.traffic().items():
-            traffic[identity] = traffic.get(identity, Traffic()) + sent
-        verdicts = kernel.verdicts()
+        traffic = self.traffic()
         return {
             "version": __version__,
             "name": self.name,
@@ -575,7 +599,7 @@ class Daemon:
             "warnings": self._warnings(),
             "unconfirmed": self._trial_document(),
             "forwarded": forwarded_document(traffic),
-            "verdicts": {r: n + self.kept.verdicts.get(r, 0) for r, n in verdicts.items()},
+            "verdicts": self.verdicts(),
             "spared": {r: n + self.kept.verdicts.get(r, 0) for r, n in kernel.spared().items()},
             "guard": self._guard_document(),
             "flows": self._flows_document(),
@@ -584,6 +608,17 @@ class Daemon:
                 self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
             ),
         }
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Return what was forwarded, by identity, also of tables that are gone."""
+        traffic = dict(self.kept.traffic)
+        for identity, sent in self.forwarding.kernel.traffic().items():
+            traffic[identity] = traffic.get(identity, Traffic()) + sent
+        return traffic
+
+    def verdicts(self) -> dict[str, int]:
+        """Return packets by reason, also of tables that are gone."""
+        return {r: n + self.kept.verdicts.get(r, 0) for r, n in self.forwarding.kernel.verdicts().items()}
 
     def _flows_document(self) -> dict[str, Any]:
         kernel = self.forwarding.kernel

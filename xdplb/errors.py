@@ -23,6 +23,14 @@ class ConfigError(XdplbError):
         super().__init__(f"{key}: {problem}" + (f"; {fix}" if fix else ""))
 
 
+class MissingError(ConfigError):
+    """What a change or a question names is not there."""
+
+
+class ConflictError(ConfigError):
+    """What was given is right by itself, but cannot be beside what there is."""
+
+
 class KernelError(XdplbError):
     """The kernel refused: what was asked, of which map or device, and what to run."""
 

@@ -1,4 +1,8 @@
-"""What happened to backends, as a numbered stream: the last ones are kept, and whoever follows gets the next."""
+"""What happened to backends, and what operators did, as a numbered stream.
+
+The last ones are kept, and whoever follows gets the next. Of kind `backend` are changes of a backend's state; all other
+kinds say what was done: by whom, and in `cause` what it came to.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,36 @@ from typing import Any
 
 from xdplb.desired import DesiredService, find_changed
 
+BACKEND = "backend"  # the kind of what became of one
+DONE = ("add", "remove", "drain", "undrain", "weight", "guard", "flows", "confirm", "attach", "detach")  # the others
 KEPT = 1000  # who asks later than this has missed some, and sees it by the numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One backend's state became another, and why. `was` or `state` None: it was added, or is gone."""
+    """One backend's state became another, and why. `was` or `state` None: it was added, or is gone.
+
+    Of other kinds, both are None, and so are service and backend when it is not about one. `who` None: the daemon.
+    """
 
     number: int
     at: float  # seconds since 1970
-    service: str
-    backend: str
+    service: str | None
+    backend: str | None
     was: str | None
     state: str | None
     cause: str
+    kind: str = BACKEND
+    who: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
+        if self.kind != BACKEND:
+            about = f" {self.service}/{self.backend}" if self.backend else ""
+            return f"{self.kind}{about}: {self.cause}" + (f" (by {self.who})" if self.who else "")
         if self.state is None:
             return f"{self.service}/{self.backend} is gone"
         return f"{self.service}/{self.backend} is {self.state}: {self.cause}"
@@ -55,13 +69,24 @@ class Events:
             elif was is None or (was.state, was.serves) != (has.state, has.serves):
                 found.append(self._add(*key, str(was.state) if was else None, str(has.state), has.reason))
         if found:
-            self.news.set()
-            self.news = asyncio.Event()
+            self._wake()
         return found
 
-    def _add(self, service: str, backend: str, was: str | None, state: str | None, cause: str) -> Event:
+    def tell(
+        self, kind: str, cause: str, service: str | None = None, backend: str | None = None, who: str | None = None
+    ) -> Event:
+        """Take up what was done, by an operator or the daemon itself."""
+        event = self._add(service, backend, None, None, cause, kind, who)
+        self._wake()
+        return event
+
+    def _wake(self) -> None:
+        self.news.set()
+        self.news = asyncio.Event()
+
+    def _add(self, *what: str | None) -> Event:
         self._last += 1
-        event = Event(self._last, time.time(), service, backend, was, state, cause)
+        event = Event(self._last, time.time(), *what)  # type: ignore[arg-type]
         self._kept.append(event)
         return event
 

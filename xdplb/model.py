@@ -220,6 +220,38 @@ class Guard:
     max_clients: int = 1 << 17  # whose rates are remembered at a time
 
 
+class Role(StrEnum):
+    """What somebody may do with the daemon; each may do what those before it may."""
+
+    READ = "read"
+    OPERATE = "operate"  # what changes at run time: backends, the guard's lists, flows
+    ADMIN = "admin"  # the configuration, and who did what
+
+    def includes(self, other: Role) -> bool:
+        """Return whether who has this role may do what needs the other one."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Who may use the API, besides root. Users are names, numbers, or `@group`."""
+
+    read: tuple[str, ...] = ()
+    operate: tuple[str, ...] = ()
+    admin: tuple[str, ...] = ()
+    listen: tuple[str, int] | None = None  # TCP, mutual TLS only
+    certificate: str | None = None  # files in PEM
+    key: str | None = None
+    client_ca: str | None = None
+    certificates: tuple[tuple[str, Role], ...] = ()  # a DNS name or the common name, and its role
+
+    @property
+    def users(self) -> dict[Role, tuple[str, ...]]:
+        """Who has which role on the Unix socket."""
+        return {Role.READ: self.read, Role.OPERATE: self.operate, Role.ADMIN: self.admin}
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file."""
@@ -227,3 +259,4 @@ class Config:
     balancer: Balancer
     services: tuple[Service, ...]
     guard: Guard = Guard()
+    admin: Admin = Admin()

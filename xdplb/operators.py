@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from xdplb.desired import Key, Overrides
-from xdplb.errors import ConfigError
+from xdplb.errors import ConflictError, MissingError
 from xdplb.model import MAX_WEIGHT, Backend, Config, Forward, Service
 from xdplb.values import within
 
@@ -18,7 +18,7 @@ def add_backend(config: Config, overrides: Overrides, service_name: str, backend
     """Add a backend to a service, or keep it that is being removed. Raises ConfigError."""
     service, key = overrides.apply(find_service(config, service_name)), (service_name, backend.name)
     if service.forward is Forward.LOCAL:
-        raise ConfigError("service", f"{service_name!r} is served by this host itself", "choose another service")
+        raise ConflictError("service", f"{service_name!r} is served by this host itself", "choose another service")
     there = next((b for b in service.backends if b.name == backend.name), None)
     if there and there.address == backend.address and key in overrides.removing:
         _undrain(overrides, [key])
@@ -28,17 +28,29 @@ def add_backend(config: Config, overrides: Overrides, service_name: str, backend
         if other.name == backend.name:
             fix = f"remove it at once (`xdplb backend remove {other.name} --now`), or choose another"
             fix = fix if key in overrides.removing else "choose another"
-            raise ConfigError("name", f"service {service_name!r} has a backend {other.name!r}", fix)
+            raise ConflictError("name", f"service {service_name!r} has a backend {other.name!r}", fix)
         if other.address == backend.address:
-            raise ConfigError("address", f"{other.address} is backend {other.name!r} already", "choose another")
+            raise ConflictError("address", f"{other.address} is backend {other.name!r} already", "choose another")
     if any(backend.address in vip.network for other in config.services for vip in other.vips):
-        raise ConfigError("address", f"{backend.address} is a VIP", "give the backend's own address")
+        raise ConflictError("address", f"{backend.address} is a VIP", "give the backend's own address")
     overrides.removed.discard(key)
     in_file = find_service(config, service_name).backends
     if backend not in in_file:
         if any(b.name == backend.name for b in in_file):  # the file's one stays removed; this one replaces it
             overrides.removed.add(key)
         overrides.added.setdefault(service_name, []).append(backend)
+
+
+def put_backend(config: Config, overrides: Overrides, service_name: str, backend: Backend) -> None:
+    """Have a service this backend with this weight; when it has it already, nothing changes. Raises ConfigError."""
+    key = service_name, backend.name
+    service = overrides.apply(find_service(config, service_name))
+    if key not in overrides.removing and any(
+        (b.name, b.address) == (backend.name, backend.address) for b in service.backends
+    ):
+        _weigh(config, overrides, key, backend.weight)
+    else:
+        add_backend(config, overrides, service_name, backend)
 
 
 def remove_backend(
@@ -78,7 +90,7 @@ def drain_backend(
     found = find_backend(config, overrides, name, service)
     if any(key in overrides.removing for key in found):
         fix = f"it drains already; `xdplb backend undrain {name}` keeps it"
-        raise ConfigError("backend", f"{name!r} is being removed", fix)
+        raise ConflictError("backend", f"{name!r} is being removed", fix)
     overrides.draining.update(found)
     for key in found:
         overrides.deadlines.pop(key, None)
@@ -128,7 +140,7 @@ def find_service(config: Config, name: str) -> Service:
         if service.name == name:
             return service
     names = ", ".join(s.name for s in config.services) or "none"
-    raise ConfigError("service", f"there is no service {name!r}", f"the services are: {names}")
+    raise MissingError("service", f"there is no service {name!r}", f"the services are: {names}")
 
 
 def find_backend(config: Config, overrides: Overrides, name: str, service: str | None) -> list[Key]:
@@ -137,5 +149,5 @@ def find_backend(config: Config, overrides: Overrides, name: str, service: str |
     found = [(s.name, name) for s in among if any(b.name == name for b in overrides.apply(s).backends)]
     if not found:
         where = f"service {service!r}" if service else "any service"
-        raise ConfigError("backend", f"there is no backend {name!r} in {where}", "see `xdplb status`")
+        raise MissingError("backend", f"there is no backend {name!r} in {where}", "see `xdplb status`")
     return found

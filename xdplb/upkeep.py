@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 
 from xdplb.dataplane import loader
 from xdplb.errors import KernelError
@@ -21,8 +22,9 @@ log = logging.getLogger("xdplb")
 class Upkeep:
     """The program on its interfaces, from the moment on at which it was attached."""
 
-    def __init__(self, network: Network, forwarding: Forwarding) -> None:
-        self._network, self._forwarding = network, forwarding
+    def __init__(self, network: Network, forwarding: Forwarding, tell: Callable[[str, str], object]) -> None:
+        """`tell` takes a kind of event, and what happened."""
+        self._network, self._forwarding, self._tell = network, forwarding, tell
         self._seen = Seen(dict(network.interfaces), [])
         self._refused: dict[str, str] = {}  # why the program is not on an interface, by its configured name
 
@@ -47,10 +49,13 @@ class Upkeep:
         except (KernelError, OSError) as error:
             if self._refused.get(name) != str(error):
                 log.error("%s", error)
+                self._tell("detach", f"{name}: the program is not attached: {error}")
             self._refused[name] = str(error)
             return
         new = self._refused.pop(name, None) is not None or new
-        log.warning("%s: %s", name, "attached" if new else "the program had been taken off; it is attached again")
+        what = "attached" if new else "the program had been taken off; it is attached again"
+        log.warning("%s: %s", name, what)
+        self._tell("attach", f"{name}: {what}")
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the interfaces now."""

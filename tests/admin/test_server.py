@@ -5,14 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.rig.api import ask_as
+from tests.rig.authority import Authority
+from tests.rig.net import ADMIN_PORT
 from tools.lab.net import address
-from tools.lab.stand import Stand
+from tools.lab.stand import ROOT, XDPLB, Stand
 from xdplb.admin.server import take_socket
 from xdplb.errors import ConfigError, RefusedError
 
@@ -47,8 +51,8 @@ def request(stand: Stand, method: str, path: str, body: str | None = None) -> tu
         return answer.status, json.loads(answer.read())
 
 
-def test_status_has_the_documented_fields(running: Stand) -> None:
-    status = running.client.status()
+def test_status_has_the_documented_fields(served: Stand) -> None:
+    status = served.client.status()
 
     assert set(status) == STATUS
     assert set(status["interface"]) == INTERFACE
@@ -56,18 +60,19 @@ def test_status_has_the_documented_fields(running: Stand) -> None:
     assert status["interface"]["compiled"] == ["vip4", "vip6", "ipip4", "ipip6"]
 
 
-def test_a_change_is_in_the_tables_when_it_answers(running: Stand) -> None:
-    running.client.remove_backend("b2", None, now=True)
+def test_a_change_is_in_the_tables_when_it_answers(served: Stand) -> None:
+    served.client.remove_backend("b2", None, now=True)
     for _ in range(5):
-        answer = running.client.add_backend("web", address("b2"), "b2", 100)
+        answer = served.client.add_backend("web", address("b2"), "b2", 100)
         assert answer["backends"][0]["state"] == "up"
         assert answer["writes"] > 300
-        assert running.backend("b2")["slots"] > 300
-        running.client.remove_backend("b2", "web", now=True)
+        assert served.backend("b2")["slots"] > 300
+        served.client.remove_backend("b2", "web", now=True)
+    served.client.add_backend("web", address("b2"), "b2", 100)
 
 
-def test_what_is_wrong_is_refused_with_400_and_changes_nothing(running: Stand) -> None:
-    before = running.client.status()["config"]
+def test_what_is_wrong_is_refused_and_changes_nothing(served: Stand) -> None:
+    before = served.client.status()["config"]
     for method, path, body, error in (
         ("POST", "/v1/services/web/backends", "{", "body: is no JSON object"),
         ("POST", "/v1/services/web/backends", "[]", "body: is no JSON object"),
@@ -97,30 +102,30 @@ def test_what_is_wrong_is_refused_with_400_and_changes_nothing(running: Stand) -
         ("POST", "/v1/plan", '{"config": 3}', "config: 3 is no text"),
         ("POST", "/v1/plan", '{"config": ""}', "balancer: the file is empty"),
     ):
-        status, answer = request(running, method, path, body)
-        assert status == 400, path
+        status, answer = request(served, method, path, body)
+        assert status == (404 if "there is no" in error else 400), path
         assert error in answer["error"]
-    assert request(running, "GET", "/v1/nope")[0] == 404
-    assert request(running, "POST", "/v1/status")[0] == 405
-    assert running.client.status()["config"] == before
+    assert request(served, "GET", "/v1/nope")[0] == 404
+    assert request(served, "POST", "/v1/status")[0] == 405
+    assert served.client.status()["config"] == before
 
 
-def test_errors_come_back_as_exceptions(running: Stand) -> None:
+def test_errors_come_back_as_exceptions(served: Stand) -> None:
     with pytest.raises(ConfigError) as caught:
-        running.client.drain_backend("nope", None)
+        served.client.drain_backend("nope", None)
     assert str(caught.value) == "backend: there is no backend 'nope' in any service; see `xdplb status`"
 
 
-def test_changes_at_the_same_time_are_all_kept(running: Stand) -> None:
+def test_changes_at_the_same_time_are_all_kept(served: Stand) -> None:
     def add(number: int) -> None:
-        running.client.add_backend("web", f"10.0.2.{number}", f"n{number}", 1)
+        served.client.add_backend("web", f"10.0.2.{number}", f"n{number}", 1)
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(30, 40)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    names = {b["name"] for b in running.client.status()["services"][0]["backends"]}
+    names = {b["name"] for b in served.client.status()["services"][0]["backends"]}
     assert {f"n{number}" for number in range(30, 40)} < names
 
 
@@ -136,3 +141,24 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> Non
     path.write_text("no socket")
     with pytest.raises(RefusedError, match="is taken"):
         take_socket(path)
+
+
+def test_others_than_root_have_the_role_that_the_file_gives_them(served: Stand, signer: Authority) -> None:
+    def remotely(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [*XDPLB, "--url", f"https://127.0.0.1:{ADMIN_PORT}", *signer.client(f"{name}.example"), *arguments]
+        return served.lab.run("lb", argv, timeout=20, cwd=ROOT)
+
+    assert json.loads(remotely("watch", "status", "--json").stdout)["name"] == served.name
+    refused = remotely("watch", "backend", "drain", "b2")
+    assert (refused.returncode, "this needs operate" in refused.stderr) == (1, True)
+    assert "b2 draining" in remotely("ops", "backend", "drain", "b2").stdout
+    assert "b2 undrained, now up" in remotely("ops", "backend", "undrain", "b2").stdout
+    assert {"ops.example"} <= {event["who"] for event in served.client.events()}
+
+    assert isinstance(served.client.path, Path)
+    folder = served.client.path.parent
+    assert {path.name for path in folder.iterdir() if path.stat().st_mode & 0o077} == {"admin.sock"}
+    assert len(list(folder.iterdir())) > 2
+    text = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert ask_as(65534, served.client.path, text).startswith(b"HTTP/1.1 200 ")
+    assert ask_as(65533, served.client.path, text) == b""

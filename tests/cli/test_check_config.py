@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_main import xdplb
+from tests.rig.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = '[balancer]\ninterface = "lo"\n'
@@ -42,3 +43,18 @@ def test_an_interface_of_another_machine_is_only_a_note(tmp_path: Path) -> None:
     done = xdplb("check-config", str(path))
     assert done.returncode == 0
     assert "no interface 'nope0'" in done.stderr
+
+
+def test_files_of_the_admin_api_are_looked_at_and_names_that_nobody_has_are_noted(tmp_path: Path) -> None:
+    path, base = tmp_path / "x.toml", HEAD + '[[service]]\nname = "a"\nvips = ["1.2.3.4:80"]\n[admin]\n'
+    path.write_text(base + 'read = ["no-such-user"]\n')
+    done = xdplb("check-config", str(path))
+    assert (done.returncode, "note: admin.read: this machine has no user 'no-such-user'" in done.stderr) == (0, True)
+
+    table = Authority(tmp_path).table(8443).removeprefix("[admin]")
+    path.write_text(base + table)
+    assert xdplb("check-config", str(path)).returncode == 0
+    (tmp_path / "daemon.key").unlink()
+    done = xdplb("check-config", str(path))
+    wanted = f"xdplb: admin.key: '{tmp_path}/daemon.key' cannot be read: no such file or directory; name a file"
+    assert (done.returncode, done.stderr.startswith(wanted)) == (2, True), done

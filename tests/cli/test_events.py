@@ -21,7 +21,8 @@ def test_events_tell_state_and_cause_and_can_be_followed(running: Stand) -> None
         running.run("backend", "drain", "b2")
         news = following.stdout.readline()
         following.kill()
-    assert all("web/b" in line for line in lines)
+    assert sum("web/b" in line for line in lines) == len(told) - 1
+    assert sum(" attach: eth0: program " in line for line in lines) == 1
     assert " web/b2 is draining: drained by an operator" in news
 
 

@@ -20,6 +20,11 @@ def xdplb(*arguments: str, **options: object) -> subprocess.CompletedProcess[str
         (["--name", "a/b", "status"], 2, "xdplb: --name: 'a/b' is no name; use letters"),
         (["--name", "nobody", "status"], 1, "xdplb: no daemon answers at /run/xdplb/nobody/admin.sock; start it with"),
         (["--name", "nobody", "backend", "drain", "b1"], 1, "no daemon answers"),
+        (
+            ["--url", "https://x", "status"],
+            2,
+            "xdplb: --cert: missing: with --url, both sides show certificates; give it",
+        ),
         (["nope"], 2, "No such command 'nope'"),
         (["backend", "add", "web"], 2, "Missing argument 'ADDRESS'"),
         (["backend", "add", "web", "10.0.0.1", "--weight", "heavy"], 2, "'heavy' is not a valid integer"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from xdplb.admin_config import AdminTable
 from xdplb.check_config import CheckTable
 from xdplb.cli.main import cli
 from xdplb.config import (
@@ -33,6 +34,7 @@ DOCS = ROOT / "docs"
         ("`check` of a service", CheckTable),
         ("`limits` of a service", LimitsTable),
         ("`[guard]`", GuardTable),
+        ("`[admin]`", AdminTable),
     ],
 )
 def test_every_configuration_key_is_documented(heading: str, struct: type) -> None:

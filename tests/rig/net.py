@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.authority import Authority
 from tools.lab.net import Lab
 from tools.lab.stand import ROOT, Stand
 
+ADMIN_PORT = 8443
 QUICKSTART = ROOT / "examples/quickstart.toml"
 
 
@@ -54,3 +56,22 @@ def running(stand: Stand) -> Stand:
 def config_file(tmp_path: Path) -> Path:
     """Where a test writes its own configuration."""
     return tmp_path / "xdplb.toml"
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs certificates of the admin API."""
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def served(stand_session: Stand, signer: Authority) -> Iterator[Stand]:
+    """The real daemon, for all tests of this file; `nobody` may read, and the signer's clients may come by TCP."""
+    config = signer.folder / "xdplb.toml"
+    config.write_text(f'{QUICKSTART.read_text()}\n{signer.table(ADMIN_PORT)}\nread = ["nobody"]\n')
+    stand_session.start_daemon(config)
+    for host in stand_session.lab.backends:
+        stand_session.wait_state(host, "up")
+    yield stand_session
+    stand_session.kill_daemon()
+    stand_session.forget_balancer()

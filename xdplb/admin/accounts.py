@@ -10,7 +10,7 @@ from xdplb.errors import ConfigError
 from xdplb.health.outlier import Account
 
 _FIELDS = {"service", "backend", "ok", "failed", "latency_s"}
-_LARGEST = 1e12
+LARGEST = 1e12
 
 
 def parse_accounts(document: Any, known: Container[Key]) -> tuple[list[Account], list[Key]]:
@@ -42,7 +42,7 @@ def _text(where: str, name: str, entry: Mapping[str, Any]) -> str:
 
 def _number(where: str, name: str, value: Any, whole: bool = False) -> float:
     kinds = (int,) if whole else (int, float)
-    right = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    right = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value <= LARGEST
     if not right:
         kind = "whole number" if whole else "number"
         raise ConfigError(f"{where}.{name}", f"{value!r} is no {kind} from 0 on", "send what was counted")

@@ -5,17 +5,54 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
-from xdplb.errors import ConfigError, DaemonError, NoDaemonError
+from xdplb.errors import ConfigError, DaemonError, NoDaemonError, XdplbError
 
 TIMEOUT_S = 30.0
 SOURCES_TIMEOUT_S = 120.0  # they look for 60 s at the most
 CHECK_TIMEOUT_S = 600.0  # a probe may take 100 s, and others wait for their turn
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A daemon on another machine: `https://host:port`, our certificate with its key, and who signs the daemon's."""
+
+    url: str
+    certificate: str
+    key: str
+    ca: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def connect(self, timeout_s: float | None) -> http.client.HTTPConnection:
+        """Return a connection. Raises ConfigError when an option is no use."""
+        split = urlsplit(self.url)
+        if not re.fullmatch(r"https://(\[[^]]+\]|[^/:@]+)(:[0-9]{1,5})?/?", self.url) or not split.hostname:
+            raise ConfigError("--url", f"{self.url!r} is no address of a daemon", "write https://host:8443")
+        context = self._context()
+        return http.client.HTTPSConnection(split.hostname, split.port or 8443, timeout=timeout_s, context=context)
+
+    def _context(self) -> ssl.SSLContext:
+        option = "--ca", self.ca
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            option = "--cert", f"{self.certificate} with {self.key}"
+            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            fix = "give files in PEM, the key without a passphrase"
+            raise ConfigError(option[0], f"{option[1]} cannot be used: {why}", fix) from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return context
 
 
 class _Connection(http.client.HTTPConnection):
@@ -34,8 +71,11 @@ class _Connection(http.client.HTTPConnection):
 class Client:
     """The daemon, as commands see it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | Remote) -> None:
         self.path = path
+
+    def _connect(self, timeout_s: float | None) -> http.client.HTTPConnection:
+        return self.path.connect(timeout_s) if isinstance(self.path, Remote) else _Connection(self.path, timeout_s)
 
     def status(self, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """Return the status document. Raises DaemonError."""
@@ -88,28 +128,40 @@ class Client:
         return found
 
     def events(self, follow: bool = False, after: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield what happened to backends after event `after`; with `follow`, for ever. Raises DaemonError."""
-        connection = _Connection(self.path, None if follow else TIMEOUT_S)
+        """Yield what happened after event `after`; with `follow`, for ever. Raises DaemonError."""
+        yield from self.stream(f"/v1/events{_query(follow=follow, after=after or None)}", None if follow else TIMEOUT_S)
+        if follow:
+            raise DaemonError("the daemon has ended")
+
+    def stream(self, path: str, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+        """Yield the data of server-sent events. Raises ConfigError, DaemonError."""
+        connection = self._connect(timeout_s)
         with contextlib.closing(connection), _told(self.path):
-            connection.request("GET", f"/v1/events{_query(follow=follow, after=after or None)}")
-            for line in connection.getresponse():
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise _error(answer.status, json.loads(answer.read()))
+            for line in answer:
                 name, _, rest = line.decode().partition(": ")
                 if name == "data":
                     yield json.loads(rest)
-        if follow:
-            raise DaemonError("the daemon has ended")
+
+    def audit(self, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        """Return who changed what, the last ones. Raises DaemonError."""
+        found: list[dict[str, Any]] = self._ask("GET", f"/v1/audit{_query(after=after, limit=limit)}")["changes"]
+        return found
 
     def trace(self, asked: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield ("start", {}), ("packet", what became of it)..., ("end", why and how many). Raises as others do.
 
         `asked` is the query of `GET /v1/trace`.
         """
-        connection = _Connection(self.path)
+        connection = self._connect(TIMEOUT_S)
         with contextlib.closing(connection), _told(self.path):
             connection.request("GET", f"/v1/trace{_query(**asked)}")
             answer = connection.getresponse()
-            if answer.status != 200:
-                _refuse(answer.status, json.loads(answer.read()))
+            if answer.status >= 300:
+                raise _error(answer.status, json.loads(answer.read()))
             kind = ""
             for line in answer:
                 name, _, rest = line.decode().rstrip("\n").partition(": ")
@@ -148,36 +200,55 @@ class Client:
         return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
 
     def _ask(self, method: str, path: str, body: Any = None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        with contextlib.closing(_Connection(self.path, timeout_s)) as connection, _told(self.path):
-            connection.request(method, path, None if body is None else json.dumps(body))
+        with contextlib.closing(self._connect(timeout_s)) as connection, _told(self.path):
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())
-        _refuse(answer.status, document)
+        if answer.status >= 300:
+            raise _error(answer.status, document)
         return document
 
 
-def _refuse(status: int, document: Any) -> None:
-    """Raise what an answer says that went wrong."""
-    if status == 400:
-        key, _, rest = document["error"].partition(": ")
-        raise ConfigError(key, rest)
-    if status >= 300:
-        raise DaemonError(document["error"], status)
+def _error(status: int, document: dict[str, Any]) -> XdplbError:
+    """Return what the daemon says: of what the caller got wrong it names the key."""
+    if 400 <= status < 500 and "key" in document:
+        return ConfigError(document["key"], document.get("problem", ""), document.get("fix", ""))
+    return DaemonError(document["error"], status)
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path | Remote) -> Iterator[None]:
     """Say in our words what went wrong between the command and the daemon."""
     try:
         yield
     except UnicodeEncodeError:
         raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
+    except XdplbError:
+        raise
     except PermissionError:
-        raise DaemonError(f"no permission for {path}; run this as root") from None
+        raise DaemonError(f"no permission for {path}; run this as root, or get a role in [admin]") from None
+    except ssl.SSLError as error:
+        raise DaemonError(f"{path}: {_tls_words(error)}") from None
+    except (BrokenPipeError, ConnectionResetError):  # http.client.RemoteDisconnected is one
+        fix = "is it going on (`xdplb status`), and has your user a role in [admin]?"
+        if isinstance(path, Remote):
+            fix = "our certificate was not taken (see --cert), or it has ended"
+        raise DaemonError(f"the daemon at {path} closed the connection; {fix}") from None
+    except (socket.gaierror, TimeoutError) as error:
+        raise DaemonError(f"{path} cannot be reached ({error.strerror or error or 'no answer'})") from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise NoDaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DaemonError(f"the daemon at {path} did not answer ({error or type(error).__name__})") from None
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good for it: {error.verify_message}; see --ca"
+    if "CERTIFICATE" in (error.reason or "") or "UNKNOWN_CA" in (error.reason or ""):
+        return f"our certificate was not taken ({error.reason}); see --cert"
+    return f"TLS failed ({error.reason or error})"
 
 
 def _backend(name: str) -> str:

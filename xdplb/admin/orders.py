@@ -28,6 +28,17 @@ def add(config: Config, overrides: Overrides, service: str, body: Mapping[str, A
     return [(service, backend.name)]
 
 
+def put(config: Config, overrides: Overrides, service: str, name: str, body: Mapping[str, Any]) -> list[Key]:
+    """Have a service the backend of a body under this name: twice is once. Raises ConfigError."""
+    _only(body, "address", "weight")
+    address = body.get("address")
+    if not isinstance(address, str):
+        raise ConfigError("address", f"{address!r} is no text", "give the backend's IP address")
+    backend = make_backend("backend", address, name, _weight(body.get("weight", DEFAULT_WEIGHT)))
+    operators.put_backend(config, overrides, service, backend)
+    return [(service, backend.name)]
+
+
 def weigh(config: Config, overrides: Overrides, name: str, service: str | None, body: Mapping[str, Any]) -> list[Key]:
     """Give a backend the weight of a body. Raises ConfigError."""
     _only(body, "weight")
@@ -56,11 +67,18 @@ def duration(query: Mapping[str, str]) -> float | None:
     return None if text is None else within("for_s", parse_duration("for_s", text), 1, LONGEST_S)
 
 
-def number(text: str) -> int:
+def number(text: str, name: str = "after") -> int:
     """Return an event's number. Raises ConfigError."""
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise ConfigError("after", f"{text!r} is no number", "give that of the last event that you saw, or 0")
+        raise ConfigError(name, f"{text!r} is no number", "give that of the last event that you saw, or 0")
     return int(text)
+
+
+def whole(name: str, text: str, least: int, most: int) -> int:
+    """Return a whole number between bounds. Raises ConfigError."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise ConfigError(name, f"{text!r} is no whole number", f"give {least} to {most}")
+    return int(within(name, int(text), least, most))
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:

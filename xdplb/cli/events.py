@@ -17,12 +17,20 @@ from xdplb.cli.main import Target
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one event a line.")
 @click.pass_obj
 def events(target: Target, follow: bool, as_json: bool) -> None:
-    """Show what became of backends since the daemon's start: up, down, draining, and why."""
+    """Show what happened since the daemon's start: backends that came up, went down, and why, and what was changed.
+
+    \b
+    Example:
+      xdplb events --json
+    """
     for event in Client(target.socket).events(follow):
         click.echo(json.dumps(event) if as_json else _line(event))
 
 
 def _line(event: dict[str, Any]) -> str:
     when = datetime.fromtimestamp(event["at"]).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    if event["kind"] != "backend":
+        about = f"{event['service']}/{event['backend']} " if event["backend"] else ""
+        return f"{when} {about}{event['kind']}: {event['cause']}" + (f" (by {event['who']})" if event["who"] else "")
     state = f"is {event['state']}: {event['cause']}" if event["state"] else "is gone"
     return f"{when} {event['service']}/{event['backend']} {state}"

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xdplb import __version__
-from xdplb.errors import XdplbError
+from xdplb.errors import ConfigError, XdplbError
+
+if TYPE_CHECKING:
+    from xdplb.admin.client import Remote
 
 _COMMANDS = {
     "run": "xdplb.cli.run:run",
@@ -22,6 +27,7 @@ _COMMANDS = {
     "status": "xdplb.cli.status:status",
     "check": "xdplb.cli.check:check",
     "explain": "xdplb.cli.explain:explain",
+    "audit": "xdplb.cli.audit:audit",
     "events": "xdplb.cli.events:events",
     "trace": "xdplb.cli.trace:trace",
     "sources": "xdplb.cli.sources:sources",
@@ -41,6 +47,7 @@ class Target:
     """Which daemon the commands talk to; `given` is the name that was typed, if one was."""
 
     given: str | None
+    remote: Remote | None = None
 
     @property
     def name(self) -> str:
@@ -48,9 +55,9 @@ class Target:
         return self.given or "main"
 
     @property
-    def socket(self) -> Path:
-        """Its admin socket."""
-        return Path("/run/xdplb", self.name, "admin.sock")
+    def socket(self) -> Path | Remote:
+        """Its admin socket, or where it is on another machine."""
+        return self.remote or Path("/run/xdplb", self.name, "admin.sock")
 
 
 class _Lazy(click.Group):
@@ -72,14 +79,31 @@ class _Lazy(click.Group):
 @click.option(
     "--name", envvar="XDPLB_NAME", help="The balancer's name; `run` takes it instead of balancer.name. [default: main]"
 )
+@click.option("--url", envvar="XDPLB_URL", help="A daemon on another machine: https://host:8443.")
+@click.option("--cert", envvar="XDPLB_CERT", metavar="FILE", help="With --url: your certificate.")
+@click.option("--key", envvar="XDPLB_KEY", metavar="FILE", help="With --url: its key.")
+@click.option("--ca", envvar="XDPLB_CA", metavar="FILE", help="With --url: who signs the daemon's certificate.")
 @click.pass_context
-def cli(ctx: click.Context, name: str | None) -> None:
+def cli(ctx: click.Context, /, name: str | None, url: str | None, **files: str | None) -> None:
     """A load balancer whose packet core is an XDP program."""
     if name is not None:
         from xdplb.values import parse_place
 
         parse_place("--name", name)
-    ctx.obj = Target(name)
+    ctx.obj = Target(name, _remote(url, files))
+
+
+def _remote(url: str | None, files: Mapping[str, str | None]) -> Remote | None:
+    """Return where commands go with --url. Raises ConfigError."""
+    if url is None:
+        return None
+    from xdplb.admin.client import Remote
+
+    for option, path in files.items():
+        if not path:
+            fix = f"give it, or set XDPLB_{option.upper()}"
+            raise ConfigError(f"--{option}", "missing: with --url, both sides show certificates", fix)
+    return Remote(url, *(files[option] or "" for option in ("cert", "key", "ca")))
 
 
 def main() -> None:

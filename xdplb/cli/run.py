@@ -51,6 +51,7 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
         raise RefusedError("run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)")
     from xdplb.daemon import Daemon
 
+    os.umask(0o077)  # the folder of the admin socket may be open to others; no file in it is
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
     asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace))
@@ -68,7 +69,9 @@ def parse_confirm(text: str | None, self_test: bool) -> float | None:
 
 
 async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
-    from xdplb.admin.server import serve, take_socket
+    from xdplb.admin.certificates import make_context
+    from xdplb.admin.doors import take_socket, take_tcp
+    from xdplb.admin.server import serve
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,13 +80,16 @@ async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
         signal.SIGHUP, lambda: log.warning("SIGHUP: the file is read at a start only; restart to take it up")
     )
     daemon = make_daemon()
+    admin = daemon.config.admin
+    if admin.listen:
+        make_context(admin)  # before anything is touched
     daemon.lock()
     path = daemon.place.run / "admin.sock"
-    with contextlib.closing(take_socket(path)) as listener:
+    with contextlib.closing(take_socket(path, admin)) as listener, _taken(take_tcp(admin)) as tcp:
         async with daemon.network:
             try:
                 if await _finished(daemon.start(replace), stop):
-                    runner = await serve(daemon, listener)
+                    runner = await serve(daemon, listener, tcp)
                     _tell_systemd("READY=1")
                     await _finished(daemon.run(), stop)
                     await runner.cleanup()
@@ -91,6 +97,10 @@ async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
                 left = await daemon.close()
                 path.unlink(missing_ok=True)
     log.info("stopped; %s", left)
+
+
+def _taken(listener: socket.socket | None) -> contextlib.AbstractContextManager[socket.socket | None]:
+    return contextlib.closing(listener) if listener else contextlib.nullcontext()
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
