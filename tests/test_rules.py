@@ -20,6 +20,7 @@ PURE = [
     ["health/kinds", "health/subjects", "health/memory", "health/combine", "check_config", "serving"],
     ["health/certificate", "health/passive", "health/request"],
     ["health/evidence", "health/suspects", "health/outlier", "admin/accounts"],
+    ["room", "rehearsal", "comparison", "editing"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
 ]
 IMPURE_LIBRARIES = {"asyncio", "socket", "time", "os", "random", "bcc", "pyroute2", "subprocess"}
@@ -37,6 +38,7 @@ DOORS = {
     "ssl": r"xdplb/health/(secure|connection|quic)\.py|tests/.*",
     "msgspec": r"xdplb/(check_)?config\.py|tools/.*",
     "scapy": r"tests/.*|tools/.*",
+    "tomlkit": r"xdplb/editing\.py|tests/.*",
     "dns": r"xdplb/health/dns\.py",
     "aioquic": r"xdplb/health/quic\.py|tests/.*",
 }
@@ -48,10 +50,12 @@ LEVELS = [
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
     {"slots"},
     {"reconcile", "status", "dataplane", "health", "net", "state", "sweep", "transitions", "carry"},
+    {"room", "rehearsal", "comparison", "editing"},
     {"features", "guard", "trial", "operators", "slow_start", "leaving", "saving"},
     {"forwarding", "decap", "plan", "schedule", "tunnel"},
+    {"watching"},
     {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
-    {"daemon", "tui"},
+    {"daemon", "planning", "reload", "running", "tui"},
     {"admin"},
     {"cli", "__main__"},
 ]

@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from xdplb.errors import ConfigError, DaemonError
 
 TIMEOUT_S = 30.0
+LONG_TIMEOUT_S = 300.0  # tens of thousands of ways may have to be found
 CHECK_TIMEOUT_S = 600.0  # a probe may take 100 s, and others wait for their turn
 
 
@@ -98,9 +99,25 @@ class Client:
         if follow:
             raise DaemonError("the daemon has ended")
 
-    def plan(self, config: str) -> dict[str, Any]:
-        """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
-        return self._ask("POST", "/v1/plan", {"config": config})
+    def plan(self, config: str, path: Path | None = None, measure_s: float = 0.0) -> dict[str, Any]:
+        """Return what this text of a configuration, of a file, would change. Raises ConfigError, DaemonError."""
+        body = {"config": config, "measure_s": measure_s, **({"path": str(path)} if path else {})}
+        return self._ask("POST", "/v1/plan", body, LONG_TIMEOUT_S)
+
+    def apply(
+        self, config: str, path: Path, confirm_s: float | None = None, allow_down: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Take up a configuration. Raises ConfigError, DaemonError."""
+        body = {"config": config, "path": str(path), "allow_down": list(allow_down)}
+        return self._ask("POST", "/v1/apply", body | ({"confirm_s": confirm_s} if confirm_s else {}), LONG_TIMEOUT_S)
+
+    def reload(self) -> dict[str, Any]:
+        """Have the daemon take up its own file. Raises ConfigError, DaemonError."""
+        return self._ask("POST", "/v1/reload", timeout_s=LONG_TIMEOUT_S)
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration in force. Raises DaemonError."""
+        return self._ask("GET", "/v1/config")
 
     def clear_flows(self) -> dict[str, Any]:
         """Forget all remembered flows. Raises DaemonError."""

@@ -18,10 +18,9 @@ from typing import Any
 from aiohttp import web
 
 from xdplb import operators
-from xdplb.admin import orders
+from xdplb.admin import config, orders
 from xdplb.admin.accounts import parse_accounts
 from xdplb.admin.answers import DAEMON, answer, read_body, read_json
-from xdplb.config import parse_config
 from xdplb.daemon import Daemon
 from xdplb.desired import Key, Overrides
 from xdplb.errors import ConfigError, DaemonError, RefusedError, XdplbError
@@ -56,7 +55,7 @@ def take_socket(path: Path) -> socket.socket:
 
 async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     """Answer on the socket until the runner is cleaned up."""
-    app = web.Application(middlewares=[_errors])
+    app = web.Application(middlewares=[_errors], client_max_size=config.LARGEST)
     app[DAEMON] = daemon
     app.router.add_get("/v1/status", _status)
     app.router.add_post("/v1/confirm", _confirm)
@@ -69,10 +68,10 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     app.router.add_put("/v1/backends/{backend}/drain", _drain)
     app.router.add_delete("/v1/backends/{backend}/drain", _undrain)
     app.router.add_delete("/v1/flows", _clear_flows)
-    app.router.add_post("/v1/plan", _plan)
     app.router.add_post("/v1/evidence", _take_evidence)
     app.router.add_get("/v1/guard", _look_up)
     app.router.add_patch("/v1/guard", _change_lists)
+    app.add_routes(config.ROUTES)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
@@ -167,13 +166,6 @@ async def _departure(request: web.Request) -> web.Response:
     daemon, name = request.app[DAEMON], request.match_info["backend"]
     keys = operators.find_backend(daemon.config, daemon.kept.overrides, name, request.query.get("service"))
     return answer({"backends": daemon.departures(keys)})
-
-
-async def _plan(request: web.Request) -> web.Response:
-    daemon, text = request.app[DAEMON], (await read_body(request)).get("config")
-    if not isinstance(text, str):
-        raise ConfigError("config", f"{text!r} is no text", "give the text of a configuration file")
-    return answer(await daemon.plan(parse_config(text), daemon.kept.overrides))
 
 
 async def _clear_flows(request: web.Request) -> web.Response:
