@@ -78,6 +78,8 @@ def _remove(table: Any, key: Key) -> None:
     backends = table["backends"]
     if isinstance(backends, items.AoT):
         tail = _take_tail(backends[at])
+        while tail and isinstance(tail[0][1], items.Whitespace):  # the blank line was its own
+            tail.pop(0)
         del backends[at]
         if len(backends):
             _give_tail(backends[max(at - 1, 0)], tail)

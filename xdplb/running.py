@@ -45,7 +45,7 @@ class Pending:
 
     before: Source
     until: float
-    seconds: float
+    said: frozenset[str]  # prefixes: see `Wanted`
     work: asyncio.Task[None]
 
 
@@ -59,6 +59,7 @@ class Running:
         self.taken_up = time.time()
         self.error: dict[str, Any] | None = None
         self.pending: Pending | None = None
+        self._said: frozenset[str] = frozenset()
         self._still = Still(sign(self._files(daemon.config)))
         self._lock = asyncio.Lock()
         self._named: tuple[Source, Overrides, str] | None = None
@@ -85,15 +86,17 @@ class Running:
         """Take up the daemon's own file. Raises XdplbError, and then everything is as before."""
         async with self._lock:
             self._refuse_pending()
-            path = self._daemon.path
-            self._still.take(sign(self._files(self._daemon.config)))
+            path, seen = self._daemon.path, sign(self._files(self._daemon.config))
+            self._still.take(seen)
             try:
                 text, config = read_file(path)
                 taken = await self._take_up(Source(text), self._rename(config), None)
             except XdplbError as error:
                 self._failed(f"{path} was not taken up: {error}")
                 raise
-            self._still.take(sign(self._files(self._daemon.config)))
+            now = sign(self._files(self._daemon.config))  # its lists may be in other files now
+            if seen and now and seen[0] == now[0]:
+                self._still.take(now)
             return taken
 
     async def apply(self, text: str, path: Path | None, confirm_s: float | None, allow_down: Collection[str]) -> Taken:
@@ -115,7 +118,7 @@ class Running:
                 raise
             if confirm_s is not None:
                 work = asyncio.create_task(self._take_back(confirm_s))
-                self.pending = Pending(before, time.monotonic() + confirm_s, confirm_s, work)
+                self.pending = Pending(before, time.monotonic() + confirm_s, self._said, work)
             return taken
 
     async def _take_up(
@@ -125,7 +128,7 @@ class Running:
         folder = (source.applied_from or daemon.path).parent
         wanted = await daemon.reload.prepare(config, folder)
         taken = await daemon.reload.take_up(wanted, allow_down)
-        self.source, self.taken_up, self.error = source, time.time(), None
+        self.source, self.taken_up, self.error, self._said = source, time.time(), None, wanted.said
         if for_good and source.applied_from is None:  # what the file says need not be said beside it
             self._forget_said(wanted.said)
         else:
@@ -159,7 +162,9 @@ class Running:
         if self._lock.locked():
             raise DaemonError("it was not confirmed in time: the configuration before is being put back")
         self.pending.work.cancel()
-        self.pending = None
+        said, self.pending = self.pending.said, None
+        if self.source.applied_from is None:
+            self._forget_said(said)
         return True
 
     async def _take_back(self, seconds: float) -> None:
