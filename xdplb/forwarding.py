@@ -240,9 +240,11 @@ class Forwarding:
         self.carry((old.traffic(), old.verdicts() | old.spared()))
         old.close()
 
-    def lacks(self, wanted: Spec) -> bool:
-        """Whether the program has to be another one for this."""
-        return self.kernel.spec.union(wanted) != self.kernel.spec
+    async def prepare(self, wanted: Spec) -> None:
+        """Have the program for this loaded beside the one in use: `become` then takes no time. Raises KernelError."""
+        spec = self.kernel.spec.union(wanted)
+        if spec != self.kernel.spec:
+            (await asyncio.to_thread(Kernel.load, self.place, spec, self.kernel)).close()
 
     def copy_tables(self) -> Tables:
         """Return the tables as they are now, also when they change later."""
@@ -273,6 +275,10 @@ class Forwarding:
             await self.trial.confirm()
             self.trial = None
             self._tidy()
+
+    def forget_prepared(self) -> None:
+        """Remove what was prepared and is not used."""
+        self._tidy()
 
     def _tidy(self) -> None:
         if self.trial is None:

@@ -1,8 +1,9 @@
 """Take up another configuration while the balancer runs: all of it or nothing.
 
-First it is found out what may be wrong with it. Then ways and first results of probes are waited for, while packets go
-the old way; last, program and tables change, in the order that `reconcile` knows to be safe. Whatever fails puts
-back what was. All the while nobody else reconciles: a check's result waits for that second, packets wait for nothing.
+First it is found out what may be wrong with it, and what it needs is compiled. Then ways and first results of probes
+are waited for, while packets go the old way; last, program and tables change, in the order that `reconcile` knows to
+be safe. Whatever fails puts back what was. From the second step on nobody else reconciles: a check's result waits for
+that second, packets wait for nothing.
 
 Only where an interface takes another's number among them (one before it was taken away), packets of some milliseconds
 may leave by the wrong one.
@@ -120,6 +121,7 @@ class Reload:
         `allow_down`: services of which no backend need be up; None: all.
         """
         daemon, began = self._daemon, time.monotonic()
+        await self._compile(wanted)
         async with daemon.turn:
             before, now = daemon.wanted(), daemon.forwarding
             old, written, services = now.copy_tables(), now.written, daemon.services
@@ -137,6 +139,15 @@ class Reload:
             self._follow(after)
             moved = await asyncio.to_thread(_moved, old, now.copy_tables(), after)
         return Taken(now.written - written, moved, time.monotonic() - began)
+
+    async def _compile(self, wanted: Wanted) -> None:
+        """Have what is needed compiled before anybody has to wait for it. Raises KernelError."""
+        daemon, self.doing = self._daemon, "compiling what is needed"
+        known = daemon.forwarding.kernel.spec
+        try:
+            await daemon.forwarding.prepare(daemon.spec_of(wanted.config, daemon.kept.overrides, known, wanted.lists))
+        finally:
+            self.doing = ""
 
     async def _look_ahead(self, before: Wanted, wanted: Wanted) -> tuple[DesiredService, ...]:
         """Find ways to new backends and what their checks say, for a bounded time; return what is desired then."""
@@ -168,12 +179,11 @@ class Reload:
     async def _enact(self, before: Wanted, wanted: Wanted, after: tuple[DesiredService, ...]) -> None:
         """Change program and tables, and what the program is attached to. Raises KernelError."""
         daemon, forwarding = self._daemon, self._daemon.forwarding
-        self.doing = "compiling what is needed" if forwarding.lacks(daemon.spec()) else "writing the tables"
+        self.doing = "writing the tables"
         if before.lists == wanted.lists:
             await forwarding.become(forwarding.kernel.spec.union(daemon.spec()), after)
         else:
             await forwarding.guard(wanted.lists, daemon.spec(), after)
-        self.doing = "writing the tables"
         forwarding.put_devices()
         await daemon.reconcile_now()
         for name, index in forwarding.present().items():
@@ -202,6 +212,7 @@ class Reload:
                 await daemon.forwarding.guard(before.lists, daemon.spec(), daemon.services)
             await daemon.reconcile_now()
             daemon.forwarding.follow()
+            daemon.forwarding.forget_prepared()
             daemon.upkeep.take_up()
         except (XdplbError, OSError) as error:
             log.error("not all could be put back yet: %s", error)
