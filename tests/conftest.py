@@ -15,8 +15,8 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "second_lab", "play", "plain"}
-ROOT_FIXTURES |= {"lab", "stand", "running", "traced", "served"}
-pytest_plugins = ["tests.rig.net", "tests.rig.second", "tests.rig.servers"]
+ROOT_FIXTURES |= {"lab", "stand", "running", "traced", "served", "reloading"}
+pytest_plugins = ["tests.rig.net", "tests.rig.reloading", "tests.rig.second", "tests.rig.servers"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

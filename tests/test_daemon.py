@@ -213,13 +213,6 @@ def test_what_was_found_at_another_address_is_not_believed_after_a_restart(runni
     assert running.backend("b2")["slots"] == 0
 
 
-def test_hangup_is_told_and_changes_nothing(running: Stand) -> None:
-    assert running.daemon is not None
-    running.daemon.send_signal(signal.SIGHUP)
-    wait_for(lambda: "SIGHUP: the file is read at a start only" in running.log.read_text(), "the line", 3)
-    assert ask(running, 20)[1] == 0
-
-
 def reason(stand: Stand, name: str) -> str:
     return str(stand.backend(name)["reason"])
 

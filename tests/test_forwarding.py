@@ -17,7 +17,7 @@ from xdplb import __version__
 from xdplb.dataplane import loader, syscall
 from xdplb.dataplane.kernel import Kernel
 from xdplb.errors import KernelError, RefusedError
-from xdplb.forwarding import Forwarding, Totals, next_seed
+from xdplb.forwarding import Forwarding, Totals
 from xdplb.guard import Lists
 from xdplb.hashing import vip_key
 from xdplb.model import Backend, Mode, Vip
@@ -277,11 +277,6 @@ def test_a_backend_that_goes_leaves_its_total_behind(lab: Lab, place: loader.Pla
         assert [t.packets for traffic, _ in carried for t in traffic.values()] == [1]
 
     play(lab, place, scene)
-
-
-def test_seeds_follow_each_other_everywhere_alike() -> None:
-    assert next_seed(0) == 0x14057B7EF767814F
-    assert len({next_seed(seed) for seed in range(100)}) == 100
 
 
 def test_lists_get_as_much_room_as_they_need_and_change_one_by_one(lab: Lab, place: loader.Place) -> None:

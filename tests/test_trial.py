@@ -75,9 +75,9 @@ def test_what_is_confirmed_in_time_stays_also_after_a_restart(stand: Stand) -> N
 
     done = stand.run("confirm")
 
-    assert (done.returncode, done.stdout) == (0, "confirmed: what is attached stays\n")
+    assert (done.returncode, done.stdout) == (0, "confirmed: it stays\n")
     assert stand.client.status()["unconfirmed"] is None
-    assert stand.run("confirm").stdout == "nothing waits for it: what is attached stays anyway\n"
+    assert stand.run("confirm").stdout == "nothing waits for it: everything stays anyway\n"
     before = attached(stand)
     time.sleep(max(0.0, began + 3.5 - time.monotonic()))  # the time that it had
     stand.kill_daemon()

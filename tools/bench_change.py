@@ -114,7 +114,7 @@ async def change(running: Daemon, watch: Stopwatch, key: tuple[str, str], up: bo
     began, began_cpu = time.perf_counter(), time.thread_time()
     running.checks.health[key] = Health(up, "tcp connected in 0.2 ms" if up else "tcp refused")
     running._wake.set()
-    while running.last is before or running._turn.locked():
+    while running.last is before or running.turn.locked():
         await asyncio.sleep(0)
     ended = time.perf_counter()
     while not running.saving.idle:

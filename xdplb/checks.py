@@ -21,7 +21,7 @@ from xdplb.health.subjects import Subject, Way, places, wants, way_of
 from xdplb.health.watch import Watch, straight
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
-from xdplb.tunnel import Tunnel, detach
+from xdplb.tunnel import Settings, Tunnel, detach
 
 log = logging.getLogger("xdplb")
 
@@ -43,6 +43,7 @@ class Checks:
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._vips: set[Address] = set()  # that probes go to
         self._full = ""  # why not all ways could be written
+        self._anew = False  # the ways have to be written, whatever they are
         self._closed = ""  # why there is no tunnel although checks would use it
 
     @property
@@ -70,15 +71,29 @@ class Checks:
             for place in places(check, service)
         }
         if not through:
+            self.tunnel.close()
+            self._tunnelled = False
             await detach(self.tunnel.place)  # what an earlier configuration wanted
             return
         try:
-            await self.tunnel.open(self._vips)
+            await (self.tunnel.follow(self._vips) if self._tunnelled else self.tunnel.open(self._vips))
             self._tunnelled = True
         except KernelError as error:
+            self.tunnel.close()
+            self._tunnelled = False
             if Through.TUNNEL in through:
                 raise
             self._closed = f"checks go directly to the backends, since there is no tunnel for them: {error}"
+
+    async def take_up(self, services: Sequence[Service], settings: Settings) -> None:
+        """Have the tunnel as another configuration wants it; all ways are to be put anew. Raises KernelError."""
+        if settings != self.tunnel.settings:
+            self.tunnel.close()
+            self.tunnel.settings, self._tunnelled = settings, False
+        self._closed = ""
+        await self.open(services)
+        self._ways, self._users, self._services, self._anew = {}, {}, (), True
+        self.watch.aim_anew()
 
     async def look(self) -> None:
         """See whether probes leave by other ways now, after routes or addresses have changed."""
@@ -106,12 +121,12 @@ class Checks:
         before, self._services = self._services, services
         changed = False
         for service, was, has in find_changed(before, services):
-            settings = configured[service.name]
             if has is None and was is not None:
                 changed |= self._forget_way((service.name, was.backend.name))
-            elif has is not None and any(check.through is not Through.DIRECT for check in settings.checks):
-                changed |= self._put_way((service.name, has.backend.name), has, way_of(settings))
-        if changed:
+            elif has is not None and any(c.through is not Through.DIRECT for c in configured[service.name].checks):
+                changed |= self._put_way((service.name, has.backend.name), has, way_of(configured[service.name]))
+        if changed or self._anew:
+            self._anew = False
             self._write_ways()
 
     def _put_way(self, key: Key, backend: DesiredBackend, way: Way) -> bool:

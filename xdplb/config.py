@@ -38,6 +38,7 @@ from xdplb.model import (
     Network,
     Protocol,
     Rate,
+    Reload,
     Service,
     Vip,
     WhenAllDown,
@@ -73,6 +74,7 @@ class BalancerTable(msgspec.Struct, forbid_unknown_fields=True):
     answers_per_s: int = 1000
     max_flows: int = 1 << 17
     evidence_port: int = EVIDENCE_PORT
+    reload: str = "told"
 
 
 class BackendTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -151,8 +153,14 @@ _Table: TypeAlias = (
 
 def read_config(path: Path) -> Config:
     """Read and check a configuration file. Raises ConfigError, whose key starts with the file's name."""
+    return read_file(path)[1]
+
+
+def read_file(path: Path) -> tuple[str, Config]:
+    """Return a file's text and what it says. Raises ConfigError, whose key starts with the file's name."""
     try:
-        return parse_config(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return text, parse_config(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.key}", str(error).removeprefix(f"{error.key}: ")) from None
     except UnicodeDecodeError:
@@ -318,6 +326,7 @@ def _balancer(table: BalancerTable) -> Balancer:
         answers_per_s=int(within("balancer.answers_per_s", table.answers_per_s, 1, 1_000_000)),
         max_flows=int(within("balancer.max_flows", table.max_flows, 8192, 64_000_000)),
         evidence_port=int(within("balancer.evidence_port", table.evidence_port, 0, 65535)),
+        reload=choice(Reload, "balancer.reload", table.reload),
     )
 
 

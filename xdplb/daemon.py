@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,6 @@ from xdplb.desired import (
     Overrides,
     desire,
     keys_of,
-    overrides_to_json,
     second_header,
     services_of,
 )
@@ -44,18 +41,21 @@ from xdplb.evidence import Evidence
 from xdplb.explain.world import names_of
 from xdplb.explainer import Explainer
 from xdplb.features import spec_for, ways_of
-from xdplb.forwarding import Forwarding, Totals, next_seed
-from xdplb.guard import Lists, read_lists
+from xdplb.forwarding import Forwarding, Totals
+from xdplb.guard import Lists, check_room, read_files
 from xdplb.health.kinds import Kind
 from xdplb.health.watch import boot_time
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
-from xdplb.model import Balancer, Config
+from xdplb.model import Config
 from xdplb.net import Network, read_nic, tx_errors
-from xdplb.operators import drop_backends
+from xdplb.operators import drop_backends, forget_said
 from xdplb.passive import Passive
-from xdplb.plan import Known, compare_settings, plan, suppose
+from xdplb.planning import plan_change
 from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
+from xdplb.reload import Reload, Wanted, sources, tunnel_settings
+from xdplb.room import next_seed
+from xdplb.running import Running
 from xdplb.saving import Saving
 from xdplb.schedule import Schedule
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
@@ -63,7 +63,7 @@ from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.tracing import Tracing
 from xdplb.trial import Trial, take_lock
-from xdplb.tunnel import Settings, Tunnel, detach
+from xdplb.tunnel import Tunnel, detach
 from xdplb.upkeep import Upkeep
 
 log = logging.getLogger("xdplb")
@@ -97,8 +97,18 @@ class Reconciled:
 class Daemon:
     """One balancer on its interfaces."""
 
-    def __init__(self, path: Path, config: Config, confirm_s: float | None = None, self_test: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        confirm_s: float | None = None,
+        self_test: bool = False,
+        text: str = "",
+        given: str | None = None,
+    ) -> None:
         """`confirm_s`: what is attached is taken back unless confirmed in this time, also by the self-test if wanted.
+
+        `text` is the file's; `given` the name that was typed, if one was.
 
         Raises RefusedError when an interface does not exist.
         """
@@ -123,28 +133,30 @@ class Daemon:
         self._gone = False  # a backend that was removed may still be looked for
         self._specs: tuple[object, Spec] | None = None  # what the last one was made of, and it
         self.lists = Lists()
-        self._wake, self._turn = asyncio.Event(), asyncio.Lock()
-        self._configured = {service.name: service for service in config.services}
+        self._wake, self.turn = asyncio.Event(), asyncio.Lock()
+        self.configured = {service.name: service for service in config.services}
         self.schedule = Schedule(config, self._wake.set)
-        source4, source6 = (s.network_address if s else None for s in (balancer.source4, balancer.source6))
-        self.network = Network(balancer.interfaces, source4, source6, self._wake.set)
-        self.checks = Checks(self._wake.set, Tunnel(self.place, _tunnel_settings(balancer)))
+        given_sources = sources(balancer)
+        self.network = Network(balancer.interfaces, given_sources[4], given_sources[6], self._wake.set)
+        self.checks = Checks(self._wake.set, Tunnel(self.place, tunnel_settings(balancer)))
         self.evidence = Evidence(config, self.checks.watch.suspect, self._wake.set)
         self.events = Events(int(time.time() * 1000))
         self.audit = Audit(self.name, int(time.time() * 1000))
         self.admin_warnings: list[str] = []  # of those who serve this daemon
-        self._revision: tuple[tuple[Config, Overrides], str] | None = None  # of what, and it
+        self.admin_changed: Callable[[], None] = lambda: None  # who may connect
         self.forwarding = Forwarding(self.place, self.network.interfaces, balancer.mode)
         self.forwarding.carry = self._carry
         self.explainer = Explainer(self.place)
         self._idle: asyncio.TimerHandle | None = None  # gives the explainer's shadow back
         self.sweeper = Sweeper(self.forwarding, self._swept)
         self.passive = Passive(self.forwarding, self._suspect)
-        self.tracing = Tracing(self.forwarding, self._turn)
+        self.tracing = Tracing(self.forwarding, self.turn)
         self._looking: list[asyncio.Task[None]] = []  # for ever, at what the kernel counts
         self.upkeep = Upkeep(self.network, self.forwarding, self.events.tell)
         self.confirm_s, self.proof = confirm_s, Proof(self.network, self.forwarding) if self_test else None
         self._proving: asyncio.Task[None] | None = None
+        self.reload = Reload(self)
+        self.running = Running(self, text, given)
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -180,10 +192,12 @@ class Daemon:
         self._loaded = True
         self.schedule.ramps.began = self.kept.ramps
         self._finish_removals()  # those whose deadline passed while nobody was here
-        self.lists = await asyncio.to_thread(
-            read_lists, self.config.guard, self.kept.overrides.prefixes, self.path.parent
-        )
-        self._secret = self.config.balancer.hash_key or state.hash_key(self.name)
+        self.lists = await asyncio.to_thread(read_files, self.config.guard, self.path.parent)
+        said = self.lists.said(self.kept.overrides.prefixes)
+        self.kept.overrides = forget_said(self.config, self.kept.overrides, said)
+        self.lists.put_all(self.kept.overrides.prefixes)
+        check_room(self.config.guard, self.lists)
+        self._secret = self.secret_of(self.config)
         await self._begin_trial()
         await self.forwarding.make_way(replace_other)
         loading = asyncio.create_task(self.forwarding.load(self._spec(self.forwarding.known_spec()), replace_other))
@@ -211,12 +225,12 @@ class Daemon:
             self.events.tell("attach", f"{nic.name}: program {nic.program_id}, {nic.xdp_mode} mode")
         self.started = self.last
         self.evidence.start()
-        for work in (self.sweeper.run(), self.passive.run()):
+        for work in (self.sweeper.run(), self.passive.run(), self.running.watch()):
             task = asyncio.create_task(work)
             task.add_done_callback(_report)
             self._looking.append(task)
         await self._see_trial()
-        for warning in self._warnings():
+        for warning in self.warnings():
             log.warning("%s", warning)
 
     async def _begin_trial(self) -> None:
@@ -264,19 +278,19 @@ class Daemon:
         self._news = self.network.news
         await self.checks.open(self.config.services)
         services = desire(self.config, self.kept.overrides, {}, self.network.hops)
-        self.checks.put_ways(services, self._configured)
+        self.checks.put_ways(services, self.configured)
         there = {(s.name, b.name): str(b.address) for s, b in keys_of(self.config.services, self.kept.overrides)}
         known = {key: h for key, h in self.kept.health.items() if self.kept.places.get(key) == there.get(key)}
         self.checks.follow(keys_of(self.config.services, self.kept.overrides), known, self.kept.checks)
         self._following = True
         await self.checks.watch.wait_first(FIRST_LOOK_S)
 
-    def _warnings(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what the operator should mend.
 
         An outer header that does not fit is dropped without a word (RFC 2003, 5.1).
         """
-        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings()]
+        found = [*([self._unsaved] if self._unsaved else []), *self.upkeep.warnings(), *self.running.warnings()]
         found += [*self.checks.warnings, *self.evidence.warnings, *self.audit.warnings, *self.admin_warnings]
         for nic in self.network.nics:
             overhead = max(
@@ -297,7 +311,7 @@ class Daemon:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
-            async with self._turn:
+            async with self.turn:
                 if self.forwarding.trial:
                     self.forwarding.trial.check()
                 if self._proving and self._proving.done():
@@ -328,13 +342,14 @@ class Daemon:
         if self._proving:
             self._proving.cancel()
         await self.tracing.finish()
+        self.running.close()
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
         self.saving.close()
         if self._loaded:
             self.checks.watch.remember_all()
-            self._save()
+            self.save()
         self.evidence.close()
         self.explainer.close()
         if self.forwarding.trial:
@@ -348,31 +363,37 @@ class Daemon:
 
     async def reconcile(self) -> None:
         """Make the kernel equal to what is desired now. What the kernel refuses is logged and kept in `last`."""
-        async with self._turn:
-            self._wake.clear()
-            began, error, writes = time.monotonic(), None, 0
+        async with self.turn:
+            began = time.monotonic()
             try:
-                writes = await self._reconcile()
+                await self.reconcile_now()
             except (KernelError, OSError) as problem:
                 if self.last.at == 0:  # the first one: the daemon cannot start
                     raise
                 log.error("reconcile: %s", problem)
-                error = str(problem)
-            self._written += writes
-            self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
+                took_s = time.monotonic() - began
+                self.last = Reconciled(time.time(), 0, self.last.adopted, took_s, str(problem))
+
+    async def reconcile_now(self) -> None:
+        """Do that, by whom `turn` has. Raises KernelError."""
+        self._wake.clear()
+        began = time.monotonic()
+        writes = await self._reconcile()
+        self._written += writes
+        self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began)
 
     async def _reconcile(self) -> int:
         if self._finish_removals():
-            self._save()
+            self.save()
             self._gone = True
-            self._follow()
+            self.follow()
         before, self.kept.health = self.services, self.checks.health
         self.services, found = self.schedule.desire(self.kept.overrides, self.health, self.network.hops, before)
         self.schedule.set_alarm(self.kept.overrides)
         try:
-            changes = await self.forwarding.write(self.services, self._spec(self.forwarding.kernel.spec))
+            changes = await self.forwarding.write(self.services, self.spec())
         finally:  # nobody waits for these, the packets least of all
-            self.checks.put_ways(self.services, self._configured)
+            self.checks.put_ways(self.services, self.configured)
             self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
                 log.info("%s", event)
@@ -406,9 +427,9 @@ class Daemon:
             self.kept.traffic[identity] = self.kept.traffic.get(identity, Traffic()) + traffic
         for reason, packets in totals[1].items():
             self.kept.verdicts[reason] = self.kept.verdicts.get(reason, 0) + packets
-        self._save()
+        self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the state; a full disk is told and must not stop anything."""
         try:
             self.saving.now()
@@ -432,24 +453,47 @@ class Daemon:
         self.kept.checks = self.checks.watch.memories
         return self.kept
 
+    # --- another configuration ------------------------------------------------------------------------------
+
+    def secret_of(self, config: Config) -> str:
+        """Return the key of the hash. Raises DaemonError."""
+        return config.balancer.hash_key or state.hash_key(self.name)
+
+    def wanted(self) -> Wanted:
+        """Return the configuration in force, and what follows from it."""
+        return Wanted(self.config, self.lists, self._secret, dict(self.network.interfaces))
+
+    def put(self, wanted: Wanted) -> None:
+        """Go by a configuration from the next reconcile on; `reload` knows what else has to follow."""
+        self.config, self.lists, self._secret = wanted.config, wanted.lists, wanted.secret
+        self.configured = {service.name: service for service in wanted.config.services}
+        self.schedule.take_up(wanted.config)
+        self._specs = self._placed_of = None
+        self._gone = True
+        self.admin_changed()
+
+    def spec(self) -> Spec:
+        """Return what must be compiled in for the services as they are, in the tables that there are."""
+        return self._spec(self.forwarding.kernel.spec)
+
     def _spec(self, known: Spec | None) -> Spec:
-        """Return what must be compiled in for the services as they are, in tables as they are if known."""
-        overrides = self.kept.overrides
-        facts = {
-            "mtus": [nic.mtu for nic in self.network.nics],
-            "vlans": self.network.tagged,
-            "prefixes": self.lists.words(self.config.guard.max_prefixes),
-            "trace": self.tracing.wanted,
-        }
-        made_of = known, overrides.added, overrides.removed, facts
+        """Return that, in tables as they are if known."""
+        overrides, words = self.kept.overrides, self.lists.words(self.config.guard.max_prefixes)
+        mtus, vlans = [nic.mtu for nic in self.network.nics], self.network.tagged
+        made_of = known, overrides.added, overrides.removed, mtus, vlans, words, self.tracing.wanted
         if self._specs is None or self._specs[0] != made_of:
-            services = services_of(self.config, overrides)
-            key = hashing.key_from(self._secret)
-            spec = spec_for(self.config, services, key, known, next_seed(0), **facts)  # type: ignore[arg-type]
-            self._specs = made_of, spec
+            self._specs = made_of, self.spec_of(self.config, overrides, known, self.lists)
         return self._specs[1]
 
-    def _follow(self) -> None:
+    def spec_of(self, config: Config, overrides: Overrides, known: Spec | None, lists: Lists) -> Spec:
+        """Return what must be compiled in for another configuration, other changes, other lists. Raises DaemonError."""
+        key = hashing.key_from(self._secret if config is self.config else self.secret_of(config))
+        mtus, words = [nic.mtu for nic in self.network.nics], lists.words(config.guard.max_prefixes)
+        services = services_of(config, overrides)
+        trace = self.tracing.wanted
+        return spec_for(config, services, key, known, next_seed(0), mtus, self.network.tagged, words, trace)
+
+    def follow(self) -> None:
         self.checks.follow(keys_of(self.config.services, self.kept.overrides))
 
     # --- those that leave -----------------------------------------------------------------------------------
@@ -490,18 +534,11 @@ class Daemon:
         """Return what breaks when these backends go now."""
         return {(s.name, b.backend.name): breaks(s, b, self.flows) for s, b in backends_of(self.services, keys)}
 
-    async def plan(self, config: Config, overrides: Overrides) -> dict[str, Any]:
-        """Return what another configuration or other changes would do; nothing is changed. Raises KernelError."""
-        now, before = Known(self.health, self.network.hops), (self.config, self.kept.overrides)
-        known = suppose(before, (config, overrides), now)
-        shares = self.schedule.ramps.shares(boot_time())
-        after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)
-        kernel = self.forwarding.kernel
-        tables = kernel.tables()
-        tables.slots = tables.slots[:]  # a copy: the daemon goes on meanwhile
-        found = await asyncio.to_thread(plan, self.services, after, tables, kernel.spec, self.sweeper)
-        unknown = sorted(f"{service}/{name}" for service, name in known.supposed)
-        return {**found, "settings": compare_settings(self.config, config), "unknown": unknown}
+    async def plan(
+        self, config: Config, overrides: Overrides, measure_s: float = 0.0, lists: Lists | None = None
+    ) -> dict[str, Any]:
+        """Return what another configuration or other changes would do: see `planning`. Raises KernelError."""
+        return await plan_change(self, config, overrides, measure_s, lists)
 
     async def explain(self, frames: Sequence[bytes], interface: str | None) -> list[dict[str, Any]]:
         """Return what would become of frames; nothing is changed. Raises ConfigError, KernelError."""
@@ -533,27 +570,23 @@ class Daemon:
         written = self._written
         await self.reconcile()
         if members:
-            self._follow()  # now that their ways are known
+            self.follow()  # now that their ways are known
         waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
-        if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
+        if waited or self._wake.is_set() or self.turn.locked():  # a first result is in, or is being written
             await self.reconcile()
         return self._written - written
 
     @property
     def revision(self) -> str:
         """What is wanted now, as a short text: another one when the configuration or an operator's change is."""
-        wanted = self.config, self.kept.overrides
-        if self._revision is None or any(a is not b for a, b in zip(self._revision[0], wanted, strict=True)):
-            text = repr(self.config) + json.dumps(overrides_to_json(self.kept.overrides), sort_keys=True)
-            self._revision = wanted, hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._revision[1]
+        return self.running.revision
 
     async def confirm(self) -> bool:
         """Have what was attached stay; False: that is so already. Raises DaemonError when it is too late."""
-        async with self._turn:
+        async with self.turn:
             waited = self.forwarding.trial is not None
             await self.forwarding.confirm()
-        return waited
+        return self.running.confirm() or waited
 
     async def guard(self, changes: dict[str, str | None]) -> None:
         """Take up changes of the guard's lists: "block", "allow" or None by prefix. Raises DaemonError: none was."""
@@ -566,7 +599,7 @@ class Daemon:
         except DaemonError:
             self.kept.overrides = before
             raise
-        async with self._turn:
+        async with self.turn:
             for text, verdict in changes.items():
                 lists.put(parse_prefix(text), verdict)
             try:
@@ -577,7 +610,7 @@ class Daemon:
 
     async def _guard(self) -> None:
         """Make the kernel's lists what they should be, with room for them compiled in. Raises KernelError."""
-        await self.forwarding.guard(self.lists, self._spec(self.forwarding.kernel.spec), self.services)
+        await self.forwarding.guard(self.lists, self.spec(), self.services)
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
@@ -591,12 +624,12 @@ class Daemon:
             "now": time.time(),
             "started": self._began,
             "booted": time.time() - boot_time(),
-            "config": {"path": str(self.path), "changes": self.kept.overrides.describe()},
+            "config": self.running.status(),
             "interface": interfaces[0],
             "interfaces": interfaces,
             "reconcile": asdict(self.last),
             "start": asdict(self.started or self.last),
-            "warnings": self._warnings(),
+            "warnings": self.warnings(),
             "unconfirmed": self._trial_document(),
             "forwarded": forwarded_document(traffic),
             "verdicts": self.verdicts(),
@@ -628,7 +661,7 @@ class Daemon:
     def _trial_document(self) -> dict[str, Any] | None:
         trial = self.forwarding.trial
         if trial is None:
-            return None
+            return self.running.unconfirmed()
         return {"left_s": trial.left_s, "then": trial.threat, "failures": self.proof.failures if self.proof else []}
 
     def _guard_document(self) -> dict[str, Any]:
@@ -670,9 +703,3 @@ def _report(task: asyncio.Task[None]) -> None:
     """What looks for ever ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
         log.critical("flows or evidence are not looked at any more", exc_info=error)
-
-
-def _tunnel_settings(balancer: Balancer) -> Settings:
-    """Return what all outer headers have in common."""
-    bits = [s.max_prefixlen - s.prefixlen if s else 0 for s in (balancer.source4, balancer.source6)]
-    return Settings(balancer.dont_fragment, *bits)

@@ -72,10 +72,25 @@ class Evidence:
             for family, paced in self._raw.items():
                 attach_filter(paced.socket, family, self._filtered, self._suspects.gue_ports)
 
+    def take_up(self, config: Config, services: Iterable[DesiredService]) -> None:
+        """Go by another configuration, whose services these are; sockets that are still right stay open."""
+        suspects, port = Suspects(config), config.balancer.evidence_port
+        others = bool(suspects) != bool(self._suspects) or port != self._port
+        self._suspects, self._port, self._filtered = suspects, port, None
+        if others:
+            self._stop()
+            self.warnings.clear()
+            self.start()
+        self.follow(services)
+        self._follow_outliers()
+
     def close(self) -> None:
         """Listen no more."""
         if self._alarm:
             self._alarm.cancel()
+        self._stop()
+
+    def _stop(self) -> None:
         for paced in [*self._open, *self._raw.values()]:
             paced.close()
         self._open, self._raw = [], {}

@@ -28,10 +28,11 @@ from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
 from xdplb.prefixes import Prefixes
-from xdplb.reconcile import Memo, NoRoom, find_few_news, follow, needed, reconcile
+from xdplb.reconcile import Memo, NoRoom, find_few_news, follow, reconcile
+from xdplb.room import SEEDS, doubled, roomier
 from xdplb.slots import Ended
 from xdplb.sweep import Clock, backends_named
-from xdplb.tables import NO_BACKEND, Change, ClearBackend, Tables, Traffic
+from xdplb.tables import Change, ClearBackend, Tables, Traffic, entries_written
 from xdplb.transitions import Transitions
 from xdplb.trial import Trial
 
@@ -40,7 +41,6 @@ log = logging.getLogger("xdplb")
 Totals = tuple[dict[int, Traffic], dict[str, int]]
 
 QUIET_S = 0.05  # after a swap, until no CPU runs the old program any more
-SEEDS = 8  # attempts to place all VIPs, each with a new seed; one in thousands fails
 
 
 class Forwarding:
@@ -60,6 +60,7 @@ class Forwarding:
         self.lists: Lists | None = None  # what the guard's table should say
         self.prefixes: Prefixes | None = None  # that table
         self.trial: Trial | None = None  # what is attached may have to be taken back
+        self.written = 0  # map entries, those of new tables too
 
     @property
     def kernel(self) -> Kernel:
@@ -73,6 +74,10 @@ class Forwarding:
         """Refuse an interface with somebody else's XDP program, or take it off when told to. Raises RefusedError."""
         for index in self.interfaces.values():
             await self._make_way(index, replace_other)
+
+    async def refuse_other(self, index: int) -> None:
+        """Refuse an interface that may be attached to when it has somebody else's program. Raises RefusedError."""
+        await self._make_way(index, replace_other=False)
 
     async def _make_way(self, index: int, replace_other: bool) -> None:
         nic = await read_nic(index)
@@ -153,6 +158,7 @@ class Forwarding:
         """Write into empty tables what must not be lost; from then on they are taken for the old ones."""
         puts, self._carried = transplant(self._carried or old.tables())
         new.apply(puts)
+        self.written += entries_written(puts)
         new.stamp = new.stamp or old.stamp
         self._copy_flows(old, new)
 
@@ -236,9 +242,24 @@ class Forwarding:
         self.carry((old.traffic(), old.verdicts() | old.spared()))
         old.close()
 
+    async def prepare(self, wanted: Spec) -> None:
+        """Have the program for this loaded beside the one in use: `become` then takes no time. Raises KernelError."""
+        spec = self.kernel.spec.union(wanted)
+        if spec != self.kernel.spec:
+            (await asyncio.to_thread(Kernel.load, self.place, spec, self.kernel)).close()
+
+    def copy_tables(self) -> Tables:
+        """Return the tables as they are now, also when they change later."""
+        tables = self.kernel.tables()
+        return replace(tables, slots=tables.slots[:])
+
+    def put_devices(self) -> None:
+        """Tell the program which interfaces are meant by the numbers in backends' rows."""
+        self.kernel.put_devices(self._devices())
+
     def follow(self) -> None:
         """Take up that interfaces came or went: the program knows them by `devices`, and those left are let go."""
-        self.kernel.put_devices(self._devices())
+        self.put_devices()
         loader.detach_others(self.place, self.interfaces.values())
 
     def attach_again(self, name: str, index: int) -> None:
@@ -256,6 +277,10 @@ class Forwarding:
             await self.trial.confirm()
             self.trial = None
             self._tidy()
+
+    def forget_prepared(self) -> None:
+        """Remove what was prepared and is not used."""
+        self._tidy()
 
     def _tidy(self) -> None:
         if self.trial is None:
@@ -281,22 +306,23 @@ class Forwarding:
         self._memo, self._carried = memo, None
         self.transitions.note(changes, services, time.monotonic())
         self.services = services
-        kept = self.kernel.spec
-        await self.become(replace(wanted, capacity=kept.capacity, seed=kept.seed), services)  # out after its use
+        kept = self.kernel.spec  # room that was needed once stays; flows alone have the room that is configured
+        capacity = replace(kept.capacity, flows=wanted.capacity.flows)
+        await self.become(replace(wanted, capacity=capacity, seed=kept.seed), services)  # out after its use
         return changes
 
     async def _grow(self, reason: str, services: Sequence[DesiredService]) -> None:
         """Go on in larger tables, or such with another seed; in still larger ones, when the old ones do not fit in."""
-        spec = await asyncio.to_thread(_roomier, self.kernel.spec, services)
+        spec = await asyncio.to_thread(roomier, self.kernel.spec, services)
         for _ in range(SEEDS):
             log.info("making new tables: %s", reason)
             if spec == self.kernel.spec:
-                spec = _doubled(spec)
+                spec = doubled(spec)
             try:
                 await self.become(spec, services)
                 return
             except NoRoom as again:
-                reason, spec = str(again), _doubled(spec)
+                reason, spec = str(again), doubled(spec)
         raise KernelError(f"no tables are large enough: {reason}")
 
     def adopt_transitions(self, services: Sequence[DesiredService]) -> None:
@@ -305,6 +331,7 @@ class Forwarding:
 
     def _apply(self, changes: Sequence[Change]) -> None:
         """Apply; the totals of backends that go are carried on after their last packet and before they go."""
+        self.written += entries_written(changes)
         going = [change for change in changes if isinstance(change, ClearBackend)]
         self.kernel.apply([change for change in changes if not isinstance(change, ClearBackend)])
         if going:
@@ -337,9 +364,8 @@ class Forwarding:
         prefixes = None
         if other_tables:  # full before the first packet sees them
             prefixes = await self._fill(new, old, services)
-        attached = self.attached()
-        if attached:
-            for name, index in self.present().items():
+        for name, index in self.present().items():
+            if loader.attached(self.place, index):  # where it is not yet, or not any more, is the upkeep's to see
                 self._put_on(new.pinned, name, index)
         self._kernel = new
         self.swapped(new)
@@ -361,7 +387,9 @@ class Forwarding:
                 prefixes = _table_of(new)
                 await asyncio.to_thread(prefixes.load, self.lists.blocked, self.lists.allowed)
             self._transplant(old, new)
-            new.apply(await self._changes(services, new))
+            changes = await self._changes(services, new)
+            new.apply(changes)
+            self.written += entries_written(changes)
         except BaseException:
             self._carried = carried
             new.close()
@@ -375,33 +403,8 @@ def _table_of(kernel: Kernel) -> Prefixes:
     return Prefixes(kernel.words("prefix_roots"), kernel.words("prefix_spans"))
 
 
-def _doubled(spec: Spec) -> Spec:
-    room = spec.capacity
-    return replace(spec, capacity=replace(room, slots=2 * room.slots, backends=2 * room.backends))
-
-
 def _name_of(program_id: int) -> str:
     try:
         return program_by_id(program_id).name
     except OSError:
         return "unknown"
-
-
-def next_seed(seed: int) -> int:
-    """Return another seed for the service table, the same one on every box."""
-    return (seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F) & (1 << 64) - 1
-
-
-def _roomier(spec: Spec, services: Sequence[DesiredService]) -> Spec:
-    """Return a spec whose tables can hold these services: more room, and a seed that places every VIP."""
-    have, room = spec.capacity, needed(services)
-    capacity = have.union(room)
-    seed = spec.seed
-    for _ in range(SEEDS):
-        try:
-            reconcile(services, Tables(slots=[NO_BACKEND] * capacity.slots), capacity, seed)
-        except NoRoom:
-            seed = next_seed(seed)
-        else:
-            return replace(spec, capacity=capacity, seed=seed)
-    raise KernelError(f"the VIPs found no rows in the service table with {SEEDS} seeds")

@@ -40,6 +40,19 @@ class Lists:
         if prefix_is_6(prefix):
             self.six += len(self) - before
 
+    def put_all(self, changes: Mapping[str, str | None]) -> None:
+        """Have all these prefixes where operators put them."""
+        for text, verdict in changes.items():
+            self.put(parse_prefix(text), verdict)
+
+    def said(self, changes: Mapping[str, str | None]) -> frozenset[str]:
+        """Return which of these changes make no difference to the lists."""
+        found = ((text, verdict, parse_prefix(text)) for text, verdict in changes.items())
+        is_on = {"block": (True, False), "allow": (False, True), None: (False, False)}
+        return frozenset(
+            text for text, to, prefix in found if (prefix in self.blocked, prefix in self.allowed) == is_on[to]
+        )
+
     def longest(self, address: Address) -> tuple[str, str] | None:
         """Return the longest prefix that covers an address, and its list; None: there is none."""
         prefix = parse_prefix(str(address))
@@ -67,16 +80,25 @@ def read_lists(guard: Guard, changes: Mapping[str, str | None], folder: Path) ->
 
     Raises ConfigError, which names the file and line.
     """
-    lists = Lists(
+    lists = read_files(guard, folder)
+    lists.put_all(changes)
+    check_room(guard, lists)
+    return lists
+
+
+def read_files(guard: Guard, folder: Path) -> Lists:
+    """Return the lists of a configuration as it says them. Raises ConfigError, which names the file and line."""
+    return Lists(
         _read("guard.block", guard.block, guard.block_file, folder),
         _read("guard.allow", guard.allow, guard.allow_file, folder),
     )
-    for text, verdict in changes.items():
-        lists.put(parse_prefix(text), verdict)
+
+
+def check_room(guard: Guard, lists: Lists) -> None:
+    """Raise ConfigError when the lists hold more than is allowed."""
     most = guard.max_prefixes
     if most and len(lists) > most:
         raise ConfigError("guard.max_prefixes", f"{most} is less than the lists hold", f"give {len(lists)} or more")
-    return lists
 
 
 def _read(key: str, inline: Iterable[str], file: str | None, folder: Path) -> set[Prefix]:

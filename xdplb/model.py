@@ -67,6 +67,13 @@ class WhenAllDown(StrEnum):
     FALLBACK = "fallback"  # another service's backends get them
 
 
+class Reload(StrEnum):
+    """When the daemon takes up its file anew: when it is told to, or also when the file has changed."""
+
+    TOLD = "told"
+    WATCH = "watch"
+
+
 class Mode(StrEnum):
     """Where the XDP program runs: on the NIC, in its driver, or behind it in the stack."""
 
@@ -205,6 +212,7 @@ class Balancer:
     answers_per_s: int = 1000  # ICMP, on each CPU
     max_flows: int = 1 << 17  # remembered at a time, of slots that change their backend
     evidence_port: int = EVIDENCE_PORT  # of UDP, to which agents on backends report; 0: none
+    reload: Reload = Reload.TOLD
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pyroute2.netlink.rtnl import TC_H_CLSACT
 
 from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
-from xdplb.links import follow
+from xdplb.links import Numbers, follow
 from xdplb.model import Address
 from xdplb.traps import Port, VipRoute
 
@@ -258,7 +258,7 @@ class Network:
         self.links: dict[int, Nic] = {}  # by number
         self.news = 0  # how often links, addresses or routes have changed
         self._removed: set[int] = set()  # numbers whose interfaces were removed since `links` was read
-        self._sources = {4: source4, 6: source6}
+        self._sources: dict[int, Address | None] = {4: source4, 6: source6}
         self._changed = changed
         self._routes: dict[Address, _Route | str] = {}
         self._same: dict[_Route, _Route] = {}  # one object for all routes that are equal
@@ -322,6 +322,19 @@ class Network:
             await self._manage_neighbours()
         made = {address: self._hop(self._routes[address]) for address in more}
         self._take(self.hops | made, made.values())
+
+    async def look_from(self, interfaces: Numbers, sources: Mapping[int, Address | None]) -> None:
+        """See all ways anew: from these interfaces, with these sources of outer headers by version, where given."""
+        async with self._lock:
+            self.interfaces.clear()
+            self.interfaces.update(interfaces)
+            self._sources = dict(sources)
+            await self._read_links()
+            self._same.clear()
+            for address in list(self._routes):
+                self._routes[address] = await self._find_route(address)
+            await self._manage_neighbours()
+        self._publish()
 
     async def wait_resolved(self, timeout_s: float) -> None:
         """Return when no neighbour is resolving any more, or after the timeout."""

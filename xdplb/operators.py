@@ -5,7 +5,7 @@ A change that is refused has changed nothing; ConfigError says why and what to d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from xdplb.desired import Key, Overrides
@@ -111,6 +111,30 @@ def _undrain(overrides: Overrides, keys: Iterable[Key]) -> None:
         overrides.draining.discard(key)
         overrides.deadlines.pop(key, None)
         overrides.removing.pop(key, None)
+
+
+def forget_said(config: Config, overrides: Overrides, prefixes: Collection[str] = ()) -> Overrides:
+    """Return the changes without those that the configuration says itself; `prefixes`: those of its lists.
+
+    What is said of a service that it has not any more stays: the service may come back.
+    """
+    kept = overrides.copy()
+    for service in config.services:
+        own = {b.name: b for b in service.backends}
+        said = {b.name for b in kept.added.get(service.name, ()) if own.get(b.name) == b}
+        left = [b for b in kept.added.pop(service.name, ()) if b.name not in said]
+        if left:
+            kept.added[service.name] = left
+        kept.removed -= {
+            (s, name) for s, name in kept.removed if s == service.name and (name in said or name not in own)
+        }
+        weights = {key: w for key, w in kept.weights.items() if key[0] == service.name}
+        for key, weight in weights.items():
+            if key[1] not in own or own[key[1]].weight == weight:
+                del kept.weights[key]
+    for prefix in prefixes:
+        kept.prefixes.pop(prefix, None)
+    return kept if kept != overrides else overrides
 
 
 def weigh_backend(config: Config, overrides: Overrides, name: str, service: str | None, weight: int) -> list[Key]:

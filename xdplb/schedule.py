@@ -25,11 +25,16 @@ class Schedule:
 
     def __init__(self, config: Config, wake: Callable[[], None]) -> None:
         self.config = config
-        self.ramps = Ramps({s.name: s.slow_start_s for s in config.services if s.slow_start_s})
+        self.ramps = Ramps(_lasts_s(config))
         self._wake = wake
         self._memo = Memo()
         self._looked, self._looked_boot = 0.0, 0.0  # when the last desired state was made
         self._alarm: asyncio.TimerHandle | None = None
+
+    def take_up(self, config: Config) -> None:
+        """Go by another configuration from now on; slow starts that go on do so."""
+        self.config = config
+        self.ramps.lasts_s = _lasts_s(config)
 
     def desire(
         self,
@@ -69,3 +74,7 @@ class Schedule:
             self._wake()
         else:
             self.set_alarm(overrides)
+
+
+def _lasts_s(config: Config) -> dict[str, float]:
+    return {service.name: service.slow_start_s for service in config.services if service.slow_start_s}

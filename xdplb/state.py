@@ -124,17 +124,7 @@ def _boot() -> str:
 
 
 def _kept(raw: Any, same_boot: bool) -> Kept:
-    changed = raw["overrides"]
-    overrides = Overrides(
-        added={
-            service: [Backend(b["name"], ip_address(b["address"]), b["weight"]) for b in backends]
-            for service, backends in changed["added"].items()
-        },
-        removed={(service, name) for service, name in changed["removed"]},
-        draining={(service, name) for service, name in changed["draining"]},
-        prefixes=dict(changed.get("prefixes", {})),
-        **{name: _by_key(changed.get(name, [])) for name in ("weights", "deadlines", "removing")},
-    )
+    overrides = overrides_from_json(raw["overrides"])
     if not same_boot:
         return Kept(overrides)
     return Kept(
@@ -145,6 +135,20 @@ def _kept(raw: Any, same_boot: bool) -> Kept:
         dict(raw["verdicts"]),
         {name: memory for name, kept in raw.get("checks", {}).items() if (memory := memory_from_json(kept))},
         _by_key(raw.get("ramps", [])),
+    )
+
+
+def overrides_from_json(changed: Any) -> Overrides:
+    """Return the changes that `overrides_to_json` was given. Raises KeyError, TypeError, ValueError."""
+    return Overrides(
+        added={
+            service: [Backend(b["name"], ip_address(b["address"]), b["weight"]) for b in backends]
+            for service, backends in changed["added"].items()
+        },
+        removed={(service, name) for service, name in changed["removed"]},
+        draining={(service, name) for service, name in changed["draining"]},
+        prefixes=dict(changed.get("prefixes", {})),
+        **{name: _by_key(changed.get(name, [])) for name in ("weights", "deadlines", "removing")},
     )
 
 

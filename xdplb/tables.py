@@ -227,3 +227,8 @@ class Traffic:
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(self.packets + other.packets, self.bytes + other.bytes, self.connections + other.connections)
+
+    def per_s(self, before: Traffic, seconds: float) -> Traffic:
+        """Return what was sent since then, in a second."""
+        pairs = ((self.packets, before.packets), (self.bytes, before.bytes), (self.connections, before.connections))
+        return Traffic(*(round((now - was) / seconds) for now, was in pairs))

@@ -60,6 +60,8 @@ class Tunnel:
         if self._probes:
             self._probes.close()
             self._probes = None
+        self._on.clear()  # opened again, it may be another program
+        self._wanted = None
 
     async def follow(self, vips: Iterable[Address]) -> None:
         """Ask the kernel anew by which interfaces it sends to these VIPs, and be there and nowhere else."""

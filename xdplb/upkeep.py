@@ -28,6 +28,10 @@ class Upkeep:
         self._seen = Seen(dict(network.interfaces), [])
         self._refused: dict[str, str] = {}  # why the program is not on an interface, by its configured name
 
+    def take_up(self) -> None:
+        """Know that the interfaces are others now because the configuration says so: that is no news."""
+        self._seen = Seen(dict(self._network.interfaces), self._seen.problems)
+
     def look(self) -> None:
         """Tell what is new with the interfaces, and attach where the program is missing; keep and tell what fails."""
         before = self._seen

@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xdplb.errors import ConfigError, DaemonError, NoDaemonError, XdplbError
 
 TIMEOUT_S = 30.0
 SOURCES_TIMEOUT_S = 120.0  # they look for 60 s at the most
+LONG_TIMEOUT_S = 300.0  # tens of thousands of ways may have to be found
 CHECK_TIMEOUT_S = 600.0  # a probe may take 100 s, and others wait for their turn
 
 
@@ -178,9 +179,25 @@ class Client:
         found: list[dict[str, Any]] = answer
         return found
 
-    def plan(self, config: str) -> dict[str, Any]:
-        """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
-        return self._ask("POST", "/v1/plan", {"config": config})
+    def plan(self, config: str, path: Path | None = None, measure_s: float = 0.0) -> dict[str, Any]:
+        """Return what this text of a configuration, of a file, would change. Raises ConfigError, DaemonError."""
+        body = {"config": config, "measure_s": measure_s, **({"path": str(path)} if path else {})}
+        return self._ask("POST", "/v1/plan", body, LONG_TIMEOUT_S)
+
+    def apply(
+        self, config: str, path: Path, confirm_s: float | None = None, allow_down: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Take up a configuration. Raises ConfigError, DaemonError."""
+        body = {"config": config, "path": str(path), "allow_down": list(allow_down)}
+        return self._ask("POST", "/v1/apply", body | ({"confirm_s": confirm_s} if confirm_s else {}), LONG_TIMEOUT_S)
+
+    def reload(self) -> dict[str, Any]:
+        """Have the daemon take up its own file. Raises ConfigError, DaemonError."""
+        return self._ask("POST", "/v1/reload", timeout_s=LONG_TIMEOUT_S)
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration in force. Raises DaemonError."""
+        return self._ask("GET", "/v1/config")
 
     def explain(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what would become of packets (docs/explain.md). Raises ConfigError, DaemonError."""

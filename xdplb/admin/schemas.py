@@ -64,6 +64,13 @@ SERVICE = record(
     backends=many(ref("Backend")),
 )
 RECONCILED = record(at=NUMBER, writes=COUNT, adopted=FLAG, took_s=NUMBER, error=maybe(TEXT))
+_STATE = {"path": TEXT, "applied_from": maybe(TEXT), "revision": TEXT, "changes": many(TEXT)}
+CONFIG = {**_STATE, "taken_up": SECONDS, "error": maybe(record(at=SECONDS, what=TEXT)), "doing": TEXT}
+UNCONFIRMED = maybe(record(left_s=NUMBER, then=TEXT, failures=many(TEXT)))
+RUNNING = record(**CONFIG, text=TEXT, overrides={"type": "object"}, unconfirmed=UNCONFIRMED)
+TAKEN = record(
+    writes=COUNT, slots_moved=by_name(COUNT), took_s=NUMBER, **_STATE, unconfirmed=UNCONFIRMED, warnings=many(TEXT)
+)
 STATUS = record(
     version=TEXT,
     name=TEXT,
@@ -71,13 +78,13 @@ STATUS = record(
     now=SECONDS,
     started=SECONDS,
     booted=SECONDS,
-    config=record(path=TEXT, changes=many(TEXT)),
+    config=record(**CONFIG),
     interface=ref("Interface"),
     interfaces=many(ref("Interface")),
     reconcile=ref("Reconciled"),
     start=ref("Reconciled"),
     warnings=many(TEXT),
-    unconfirmed=maybe(record(left_s=NUMBER, then=TEXT, failures=many(TEXT))),
+    unconfirmed=UNCONFIRMED,
     forwarded=record(packets=COUNT, bytes=COUNT, connections=COUNT),
     verdicts=by_name(COUNT),
     spared=by_name(COUNT),
@@ -104,6 +111,12 @@ DEPARTURE = record(
     reason=TEXT,
 )
 CHANGED = record(backends=many(ref("Departure")), writes=COUNT, took_ms=NUMBER)
+PLAN_FLOWS = record(
+    remembered=FLOWS_KNOWN,
+    in_transition=FLOWS_KNOWN,
+    connections_per_s=maybe(NUMBER),  # null: not measured
+    packets_per_s=maybe(NUMBER),
+)
 PLAN = record(
     services=many(
         record(
@@ -111,12 +124,19 @@ PLAN = record(
             change=CHANGE,
             slots_moved=COUNT,
             ring_size=COUNT,
-            flows=record(remembered=FLOWS_KNOWN, in_transition=FLOWS_KNOWN),
+            share=NUMBER,
+            flows=PLAN_FLOWS,
+            stay=FLAG,
             backends=many(record(name=TEXT, change=CHANGE, detail=TEXT)),
         )
     ),
     writes=COUNT,
+    program=record(recompiled=FLAG, compiled_in=many(TEXT), compiled_out=many(TEXT), tables_made_anew=FLAG),
+    memory=record(before=COUNT, after=COUNT),
+    down=by_name(TEXT),
+    warnings=many(TEXT),
     settings=many(TEXT),
+    differences=many(TEXT),
     unknown=many(TEXT),
 )
 EVENT = record(
@@ -183,6 +203,7 @@ COMPONENTS: dict[str, Schema] = {
     "Breaks": BREAKS,
     "Changed": CHANGED,
     "Plan": PLAN,
+    "Taken": TAKEN,
     "Event": EVENT,
     "Probed": PROBED,
     "Counters": COUNTERS,

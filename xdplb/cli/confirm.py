@@ -1,4 +1,4 @@
-"""`xdplb confirm`: what `run --confirm` attached stays."""
+"""`xdplb confirm`: what `run --confirm` attached or `apply --confirm` took up stays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from xdplb.cli.main import Target
 @click.command()
 @click.pass_obj
 def confirm(target: Target) -> None:
-    """Have what `run --confirm` attached stay."""
+    """Have stay what `run --confirm` attached or `apply --confirm` took up.
+
+    \b
+    Example:
+      xdplb confirm
+    """
     waited = Client(target.socket).confirm()["confirmed"]
-    click.echo("confirmed: what is attached stays" if waited else "nothing waits for it: what is attached stays anyway")
+    click.echo("confirmed: it stays" if waited else "nothing waits for it: everything stays anyway")

@@ -10,14 +10,16 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xdplb.cli.main import Target
-from xdplb.errors import ConfigError, RefusedError
+from xdplb.errors import ConfigError, RefusedError, XdplbError
 
 if TYPE_CHECKING:
     from xdplb.daemon import Daemon
@@ -40,11 +42,11 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
 
     Forwarding goes on without the daemon; `xdplb detach` ends it.
     """
-    from xdplb.config import read_config  # after click has parsed: `--help` needs none of it
+    from xdplb.config import read_file  # after click has parsed: `--help` needs none of it
 
     confirm_s = parse_confirm(confirm, self_test)
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
-    checked = read_config(config)
+    text, checked = read_file(config)
     if target.given:
         checked = dataclasses.replace(checked, balancer=dataclasses.replace(checked.balancer, name=target.given))
     if os.geteuid() != 0:
@@ -54,7 +56,7 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
     os.umask(0o077)  # the folder of the admin socket may be open to others; no file in it is
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
-    asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace))
+    asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test, text, target.given), replace))
 
 
 def parse_confirm(text: str | None, self_test: bool) -> float | None:
@@ -70,27 +72,28 @@ def parse_confirm(text: str | None, self_test: bool) -> float | None:
 
 async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
     from xdplb.admin.certificates import make_context
-    from xdplb.admin.doors import take_socket, take_tcp
+    from xdplb.admin.doors import set_modes, take_socket, take_tcp
     from xdplb.admin.server import serve
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: log.warning("SIGHUP: the file is read at a start only; restart to take it up")
-    )
-    daemon = make_daemon()
+    daemon, tasks = make_daemon(), set[asyncio.Task[None]]()
+    hangup = partial(_hang_up, daemon, tasks)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: log.warning("SIGHUP: not started yet"))
     admin = daemon.config.admin
     if admin.listen:
         make_context(admin)  # before anything is touched
     daemon.lock()
     path = daemon.place.run / "admin.sock"
     with contextlib.closing(take_socket(path, admin)) as listener, _taken(take_tcp(admin)) as tcp:
+        daemon.admin_changed = lambda: set_modes(path, daemon.config.admin)
         async with daemon.network:
             try:
                 if await _finished(daemon.start(replace), stop):
                     runner = await serve(daemon, listener, tcp)
                     _tell_systemd("READY=1")
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
                     await _finished(daemon.run(), stop)
                     await runner.cleanup()
             finally:
@@ -101,6 +104,24 @@ async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
 
 def _taken(listener: socket.socket | None) -> contextlib.AbstractContextManager[socket.socket | None]:
     return contextlib.closing(listener) if listener else contextlib.nullcontext()
+
+
+def _hang_up(daemon: Daemon, tasks: set[asyncio.Task[None]]) -> None:
+    """Take up the file, as SIGHUP asks; `tasks` keep the work from being forgotten."""
+    task = asyncio.get_running_loop().create_task(_reload(daemon))
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _reload(daemon: Daemon) -> None:
+    """Tell the service manager about it, too (systemd.service(5), Type=notify-reload)."""
+    _tell_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+    try:
+        await daemon.running.reload()
+    except XdplbError:
+        pass  # it is in the log, and in the status
+    finally:
+        _tell_systemd("READY=1")
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

@@ -35,13 +35,14 @@ from xdplb.tables import (
 class Fake:
     """The same tables as the kernel's, and the packet's way through them."""
 
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.services: dict[int, ServiceRow] = {}
-        self.backends: dict[int, BackendRow] = {}
-        self.slots = [NO_BACKEND] * spec.capacity.slots
-        self.limits: dict[int, LimitRow] = {}
-        self.networks: dict[Network, int] = {}
+    def __init__(self, spec: Spec, filled: Tables | None = None) -> None:
+        """`filled`: a copy of these lies in the tables at the beginning."""
+        self.spec, old = spec, filled or Tables()
+        self.services: dict[int, ServiceRow] = dict(old.services)
+        self.backends: dict[int, BackendRow] = dict(old.backends)
+        self.slots = [*old.slots, *[NO_BACKEND] * (spec.capacity.slots - len(old.slots))]
+        self.limits: dict[int, LimitRow] = dict(old.limits)
+        self.networks: dict[Network, int] = dict(old.networks)
         self.clock = Clock()
         self.flows: dict[tuple[int, int], int] = {}  # by line and name, the words of `flows`; there is room for all
         self.sent: dict[int, Traffic] = {}

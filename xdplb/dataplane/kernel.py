@@ -26,6 +26,7 @@ from xdplb.tables import (
     MOVED,
     MOVING,
     SETTLED,
+    Capacity,
     Change,
     ClearBackend,
     ClearLimit,
@@ -61,6 +62,20 @@ _MAPPED = (
     *("services", "ranges", "slots", "previous", "backends", "identities", "limits", "clients", "flows", "stamps"),
     *("progress", "moments"),
 )
+
+
+_SIZED_BY = {
+    **dict.fromkeys(("services", "ranges"), "rows_bits"),
+    **dict.fromkeys(("slots", "previous"), "slots"),
+    **dict.fromkeys(("backends", "identities", "progress", "traffic"), "backends"),
+    **{"limits": "limits", "clients": "clients", "flows": "flows", "prefix_spans": "spans"},
+}
+
+
+def _entries(name: str, room: Capacity) -> int:
+    """Return to what a map's number of entries is proportional (bpf/maps.h)."""
+    size: int = getattr(room, _SIZED_BY[name]) if name in _SIZED_BY else 1
+    return 1 << size if name in ("services", "ranges") else size
 
 
 class Kernel:
@@ -122,10 +137,15 @@ class Kernel:
     @property
     def map_bytes(self) -> int:
         """Memory of all maps, as if every entry took what it holds (a page or two less than the truth)."""
+        return self.bytes_with(self.spec)
+
+    def bytes_with(self, spec: Spec) -> int:
+        """Return what the maps would take with the room of another spec."""
         total = 0
         for name, described in self.pinned.maps.items():
             value = -(-ctypes.sizeof(self._leaf[name]) // 8) * 8
-            total += value * described["entries"] * (self._cpus if described["per_cpu"] else 1)
+            have, room = (_entries(name, its.capacity) for its in (self.spec, spec))
+            total += value * described["entries"] * room // have * (self._cpus if described["per_cpu"] else 1)
         return total
 
     # --- tables ---------------------------------------------------------------------------------------------
