@@ -33,6 +33,7 @@ from xdplb.model import (
     Forward,
     Guard,
     Limits,
+    Metrics,
     Mode,
     Network,
     Protocol,
@@ -45,6 +46,7 @@ from xdplb.values import (
     choice,
     make_backend,
     parse_address,
+    parse_listen,
     parse_name,
     parse_network,
     parse_place,
@@ -134,15 +136,24 @@ class GuardTable(msgspec.Struct, forbid_unknown_fields=True):
     max_clients: int = 1 << 17
 
 
+class MetricsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """`[metrics]`."""
+
+    listen: str | None = None
+
+
 class File(msgspec.Struct, forbid_unknown_fields=True):
     """A whole file."""
 
     balancer: BalancerTable
     service: list[ServiceTable] = msgspec.field(default_factory=list)
     guard: GuardTable = msgspec.field(default_factory=GuardTable)
+    metrics: MetricsTable = msgspec.field(default_factory=MetricsTable)
 
 
-_Table: TypeAlias = BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | File
+_Table: TypeAlias = (
+    BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | MetricsTable | File
+)
 
 
 def read_config(path: Path) -> Config:
@@ -219,6 +230,7 @@ def _struct_at(path: Sequence[str | int]) -> type[_Table]:
         "check": CheckTable,
         "limits": LimitsTable,
         "guard": GuardTable,
+        "metrics": MetricsTable,
     }
     return tables[names[-1]] if names else File
 
@@ -248,7 +260,7 @@ def _config(file: File) -> Config:
             if any(ip_network((backend.address, length), strict=False) in networks for length in around):
                 key = f"service.{service.name}.backends.{backend.name}.address"
                 raise ConfigError(key, f"{backend.address} is a VIP", "give the backend's own address")
-    return Config(_balancer(file.balancer), services, _guard(file.guard))
+    return Config(_balancer(file.balancer), services, _guard(file.guard), _metrics(file.metrics))
 
 
 def _apart(services: Sequence[Service]) -> None:
@@ -344,6 +356,10 @@ def _guard(table: GuardTable) -> Guard:
         max_prefixes=table.max_prefixes,
         max_clients=table.max_clients,
     )
+
+
+def _metrics(table: MetricsTable) -> Metrics:
+    return Metrics(None if table.listen is None else parse_listen("metrics.listen", table.listen))
 
 
 def _service(table: ServiceTable) -> Service:

@@ -27,13 +27,14 @@ from xdplb.dataplane.undo import linked
 from xdplb.desired import DesiredService, Health, Key, Overrides, desire, keys_of, second_header, services_of
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
-from xdplb.evidence import Evidence
+from xdplb.evidence import Evidence, log_suspicion
 from xdplb.features import spec_for, ways_of
 from xdplb.forwarding import Forwarding, Totals, next_seed
 from xdplb.guard import Lists, read_lists
 from xdplb.health.kinds import Kind
 from xdplb.health.watch import boot_time
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
+from xdplb.logs import log_bug, log_event
 from xdplb.model import Balancer, Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends
@@ -43,7 +44,7 @@ from xdplb.prefixes import parse_prefix
 from xdplb.proof import Proof
 from xdplb.saving import Saving
 from xdplb.schedule import Schedule
-from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
+from xdplb.status import SlotCounts, count_slots, counting_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.trial import Trial, take_lock
@@ -57,6 +58,7 @@ FIRST_LOOK_S = 1.0  # how long a start waits for neighbours and first probes bef
 LOOK_S = 2.0  # how often to see whether the program is still attached: nobody tells when a link is detached
 INTACT_S = 10.0  # how often to see whether the tunnel's programs are still attached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
+COUNTS = 3  # attempts to count slots in pieces, when they change all the time
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 NO_NIC: dict[str, Any] = {
@@ -76,6 +78,16 @@ class Reconciled:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class Counted:
+    """All reconciles since the start. `succeeded_at`: when the last good one ended, seconds since 1970."""
+
+    runs: int = 0
+    writes: int = 0  # map entries
+    errors: int = 0
+    succeeded_at: float | None = None
+
+
 class Daemon:
     """One balancer on its interfaces."""
 
@@ -92,7 +104,9 @@ class Daemon:
         self.last = Reconciled()
         self.started: Reconciled | None = None
         self._began = time.time()
-        self._written = 0  # map entries, since the start
+        self.counted = Counted()
+        self.scraping = asyncio.Lock()  # for metrics, one at a time
+        self.went_round = time.monotonic()  # when `run` last had nothing in its way
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
         self.saving = Saving(self.name, self._state, self._saved)
@@ -175,14 +189,12 @@ class Daemon:
         await self.reconcile()
         self.forwarding.adopt_transitions(self.services)
         for nic in await self.forwarding.attach():
-            log.info(
-                "%s: program %s %s, %s mode; reconcile wrote %d map entries",
-                nic.name,
-                nic.program_id,
-                "adopted" if adopted else "compiled and loaded",
-                nic.xdp_mode,
-                self.last.writes,
+            how, writes = "adopted" if adopted else "compiled and loaded", self.last.writes
+            text = (
+                f"{nic.name}: program {nic.program_id} {how}, {nic.xdp_mode} mode; reconcile wrote {writes} map entries"
             )
+            facts = {"program": nic.program_id, "mode": nic.xdp_mode, "how": how, "writes": writes}
+            log_event(log, logging.INFO, "attach", text, interface=nic.name, **facts)
         self.started = self.last
         self.evidence.start()
         for work in (self.sweeper.run(), self.passive.run()):
@@ -191,7 +203,7 @@ class Daemon:
             self._looking.append(task)
         await self._see_trial()
         for warning in self._warnings():
-            log.warning("%s", warning)
+            log_event(log, logging.WARNING, "warning", warning)
 
     async def _begin_trial(self) -> None:
         """From here on, have everything taken back that is attached, unless it is confirmed. Raises KernelError."""
@@ -209,9 +221,11 @@ class Daemon:
             return
         if trial.changed_nothing():
             await self.forwarding.confirm()
-            log.info("--confirm: nothing was attached or replaced, so there is nothing to confirm")
+            text = "--confirm: nothing was attached or replaced, so there is nothing to confirm"
+            log_event(log, logging.INFO, "confirm", text, by="nobody")
             return
-        log.warning("unconfirmed: %s in %.0f s unless `xdplb confirm`", trial.threat, trial.left_s)
+        text = f"unconfirmed: {trial.threat} in {trial.left_s:.0f} s unless `xdplb confirm`"
+        log_event(log, logging.WARNING, "unconfirmed", text, threat=trial.threat, left_s=round(trial.left_s))
         if self.proof:
             self._proving = asyncio.create_task(self._prove(self.proof))
 
@@ -227,7 +241,7 @@ class Daemon:
             if await proof.run(self.services, self.lists, checks):
                 with contextlib.suppress(DaemonError):  # too late: `run` ends with that
                     await self.confirm()
-                    log.info("self-test passed: confirmed")
+                    log_event(log, logging.INFO, "confirm", "self-test passed: confirmed", by="self-test")
                 return
             await asyncio.sleep(SELF_TEST_S)
 
@@ -269,6 +283,7 @@ class Daemon:
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what there is stays: to look through it for garbage takes 300 ms with 20,000 backends
         while True:
+            self.went_round = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             async with self._turn:
@@ -328,10 +343,18 @@ class Daemon:
             except (KernelError, OSError) as problem:
                 if self.last.at == 0:  # the first one: the daemon cannot start
                     raise
-                log.error("reconcile: %s", problem)
                 error = str(problem)
-            self._written += writes
+                log_event(log, logging.ERROR, "reconcile_failed", f"reconcile: {error}", error=error)
             self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began, error)
+            self._count(self.last)
+
+    def _count(self, last: Reconciled) -> None:
+        counted = self.counted
+        counted.runs, counted.writes = counted.runs + 1, counted.writes + last.writes
+        if last.error:
+            counted.errors += 1
+        else:
+            counted.succeeded_at = last.at
 
     async def _reconcile(self) -> int:
         if self._finish_removals():
@@ -347,7 +370,7 @@ class Daemon:
             self.checks.put_ways(self.services, self._configured)
             self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
-                log.info("%s", event)
+                log_event(log, logging.INFO, "backend_state", str(event), **event.fields())
             if found:
                 self.saving.soon()
         if changes:
@@ -370,7 +393,7 @@ class Daemon:
 
     def _suspect(self, key: Key, cause: str) -> None:
         if self.checks.watch.suspect(key, cause):
-            log.info("%s/%s is probed at once: %s", *key, cause)
+            log_suspicion(log, key, cause)
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -390,7 +413,7 @@ class Daemon:
 
     def _saved(self, error: DaemonError | None) -> None:
         if error and not self._unsaved:
-            log.error("%s", error)
+            log_event(log, logging.ERROR, "state_unsaved", str(error))
         self._unsaved = str(error) if error else ""
 
     def _state(self) -> state.Kept:
@@ -435,6 +458,20 @@ class Daemon:
             self._slots = count_slots(self.forwarding.kernel.tables())
         return self._slots
 
+    async def count_slots(self) -> SlotCounts:
+        """Do the same with a turn for everybody else in between; slots that change meanwhile are counted anew."""
+        for _ in range(COUNTS):
+            kernel, writes = self.forwarding.kernel, self.counted.writes
+            steps = counting_slots(kernel.tables())
+            while self._slots is None and (kernel, writes) == (self.forwarding.kernel, self.counted.writes):
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    self._slots = end.value
+                else:
+                    await asyncio.sleep(0)
+        return self._count_slots()
+
     def flows_counted(self) -> None:
         """Look whether removals are over, now that slots or remembered flows are others."""
         if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
@@ -448,7 +485,8 @@ class Daemon:
             drop_backends(self.config, overrides, over)
             self.kept.overrides = overrides
         for (service, name), why in over.items():
-            log.info("%s/%s removed: %s", service, name, why)
+            text = f"{service}/{name} removed: {why}"
+            log_event(log, logging.INFO, "backend_removed", text, service=service, backend=name, cause=why)
         return bool(over)
 
     def departures(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
@@ -491,14 +529,14 @@ class Daemon:
         if members:
             await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
             self._gone = True
-        written = self._written
+        written = self.counted.writes
         await self.reconcile()
         if members:
             self._follow()  # now that their ways are known
         waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self._turn.locked():  # a first result is in, or is being written
             await self.reconcile()
-        return self._written - written
+        return self.counted.writes - written
 
     async def confirm(self) -> bool:
         """Have what was attached stay; False: that is so already. Raises DaemonError when it is too late."""
@@ -533,13 +571,19 @@ class Daemon:
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
+        document, traffic = await self.summary()  # without `await` after it: a reconcile may replace the tables
+        found = self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
+        return {**document, "services": services_document(*found)}
+
+    async def summary(self) -> tuple[dict[str, Any], Mapping[int, Traffic]]:
+        """Return the status document but for its services, and their traffic by identity."""
         interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
-        kernel = self.forwarding.kernel  # from here on without `await`: a reconcile in between may replace it
+        kernel = self.forwarding.kernel
         traffic = dict(self.kept.traffic)
         for identity, sent in kernel.traffic().items():
             traffic[identity] = traffic.get(identity, Traffic()) + sent
         verdicts = kernel.verdicts()
-        return {
+        document = {
             "version": __version__,
             "name": self.name,
             "pid": os.getpid(),
@@ -558,10 +602,8 @@ class Daemon:
             "guard": self._guard_document(),
             "flows": self._flows_document(),
             "probes": self.checks.counters(),
-            "services": services_document(
-                self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
-            ),
         }
+        return document, traffic
 
     def _flows_document(self) -> dict[str, Any]:
         kernel = self.forwarding.kernel
@@ -611,7 +653,7 @@ class Daemon:
 def _report(task: asyncio.Task[None]) -> None:
     """What looks for ever ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("flows or evidence are not looked at any more", exc_info=error)
+        log_bug(log, "flows or evidence are not looked at any more", error)
 
 
 def _tunnel_settings(balancer: Balancer) -> Settings:

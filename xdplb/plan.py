@@ -58,6 +58,7 @@ def compare_settings(before: Config, after: Config) -> list[str]:
     found = [
         *_differences("balancer", before.balancer, after.balancer),
         *_differences("guard", before.guard, after.guard),
+        *_differences("metrics", before.metrics, after.metrics),
     ]
     was = {service.name: service for service in before.services}
     for service in after.services:

@@ -13,6 +13,7 @@ from xdplb.dataplane import loader
 from xdplb.errors import KernelError
 from xdplb.forwarding import Forwarding
 from xdplb.links import Seen, news, problems
+from xdplb.logs import log_event
 from xdplb.net import Network
 
 log = logging.getLogger("xdplb")
@@ -31,7 +32,7 @@ class Upkeep:
         before = self._seen
         self._seen = Seen(dict(self._network.interfaces), problems(self._network.interfaces, self._network.links))
         for line in news(before, self._seen):
-            log.warning("%s", line)
+            log_event(log, logging.WARNING, "interface", line)
         if self._seen.numbers != before.numbers:
             with contextlib.suppress(OSError):  # it has vanished since: that is the next thing to be told
                 self._forwarding.follow()
@@ -46,11 +47,12 @@ class Upkeep:
             self._forwarding.attach_again(name, index)
         except (KernelError, OSError) as error:
             if self._refused.get(name) != str(error):
-                log.error("%s", error)
+                log_event(log, logging.ERROR, "attach_refused", str(error), interface=name)
             self._refused[name] = str(error)
             return
         new = self._refused.pop(name, None) is not None or new
-        log.warning("%s: %s", name, "attached" if new else "the program had been taken off; it is attached again")
+        how = "attached" if new else "the program had been taken off; it is attached again"
+        log_event(log, logging.WARNING, "attach", f"{name}: {how}", interface=name, how="new" if new else "again")
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the interfaces now."""

@@ -98,6 +98,16 @@ class Client:
         if follow:
             raise DaemonError("the daemon has ended")
 
+    def metrics(self) -> str:
+        """Return all metrics as text. Raises DaemonError."""
+        with contextlib.closing(_Connection(self.path)) as connection, _told(self.path):
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status >= 300:
+            raise DaemonError(f"no metrics ({answer.status} {answer.reason}); restart a daemon of an older version")
+        return text
+
     def plan(self, config: str) -> dict[str, Any]:
         """Return what a restart with this text of a configuration would change. Raises ConfigError, DaemonError."""
         return self._ask("POST", "/v1/plan", {"config": config})

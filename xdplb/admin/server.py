@@ -17,8 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from xdplb import operators
-from xdplb.admin import orders
+from xdplb import notify, operators
+from xdplb.admin import metrics, orders
 from xdplb.admin.accounts import parse_accounts
 from xdplb.admin.answers import DAEMON, answer, read_body, read_json
 from xdplb.config import parse_config
@@ -36,7 +36,12 @@ NOTHING: Mapping[Key, Any] = MappingProxyType({})
 
 
 def take_socket(path: Path) -> socket.socket:
-    """Bind the admin socket, replacing one that nobody listens on. Raises RefusedError when it is taken."""
+    """Bind the admin socket, replacing one that nobody listens on. Raises RefusedError when it is taken.
+
+    One that systemd opened there (xdplb.socket) is taken as it is.
+    """
+    if given := notify.given_socket(path):
+        return given
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if path.is_socket():
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as other:
@@ -58,6 +63,7 @@ async def serve(daemon: Daemon, listener: socket.socket) -> web.AppRunner:
     """Answer on the socket until the runner is cleaned up."""
     app = web.Application(middlewares=[_errors])
     app[DAEMON] = daemon
+    app.add_routes(metrics.ROUTES)
     app.router.add_get("/v1/status", _status)
     app.router.add_post("/v1/confirm", _confirm)
     app.router.add_get("/v1/events", _events)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "status": "xdplb.cli.status:status",
     "check": "xdplb.cli.check:check",
     "events": "xdplb.cli.events:events",
+    "metrics": "xdplb.cli.metrics:metrics",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
     "backend": "xdplb.cli.backend:backend",

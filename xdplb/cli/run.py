@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import faulthandler
 import logging
-import os
 import resource
+import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from xdplb import capabilities, logs, notify
 from xdplb.cli.main import Target
-from xdplb.errors import ConfigError, RefusedError
+from xdplb.errors import ConfigError
+from xdplb.logs import log_event
 
 if TYPE_CHECKING:
     from xdplb.daemon import Daemon
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("xdplb")
 
 CONFIRM_S = (1.0, 86400.0)
+STUCK_S = 60.0  # a daemon that has not come round for so long (a reconcile compiles for a second) is given up
+TICK_S = 1.0  # between two words to systemd, at the most
 
 
 @click.command()
@@ -34,26 +40,46 @@ CONFIRM_S = (1.0, 86400.0)
     "--confirm", metavar="DURATION", help="Take back what was attached unless `xdplb confirm` comes within it: 30s, 2m."
 )
 @click.option("--self-test", is_flag=True, help="With --confirm: confirm when a self-test passes.")
+@click.option("--detach", "and_detach", is_flag=True, help="Take the program off at the end, and end forwarding.")
+@click.option(
+    "--log-format", default="auto", type=click.Choice([*logs.Format]), show_default=True, help="Also by XDPLB_LOG."
+)
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
+)
 @click.pass_obj
-def run(target: Target, config: Path, replace: bool, confirm: str | None, self_test: bool) -> None:
+def run(
+    target: Target,
+    config: Path,
+    replace: bool,
+    confirm: str | None,
+    self_test: bool,
+    and_detach: bool,
+    log_format: str,
+    log_level: str,
+) -> None:
     """Balance as CONFIG says, until SIGTERM or Ctrl-C.
 
     Forwarding goes on without the daemon; `xdplb detach` ends it.
+
+    \b
+    Example:
+      xdplb run /etc/xdplb.toml
     """
     from xdplb.config import read_config  # after click has parsed: `--help` needs none of it
 
     confirm_s = parse_confirm(confirm, self_test)
-    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO, datefmt="%H:%M:%S")
+    logs.begin(logs.Format(log_format), log_level)
     checked = read_config(config)
     if target.given:
         checked = dataclasses.replace(checked, balancer=dataclasses.replace(checked.balancer, name=target.given))
-    if os.geteuid() != 0:
-        raise RefusedError("run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)")
+    capabilities.require("run")
     from xdplb.daemon import Daemon
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a probe is a socket
-    asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace))
+    faulthandler.enable()  # a watchdog ends what hangs by SIGABRT: the log then says where that was
+    asyncio.run(_run(lambda: Daemon(config.absolute(), checked, confirm_s, self_test), replace, and_detach))
 
 
 def parse_confirm(text: str | None, self_test: bool) -> float | None:
@@ -67,30 +93,95 @@ def parse_confirm(text: str | None, self_test: bool) -> float | None:
     return within("--confirm", parse_duration("--confirm", text), *CONFIRM_S)
 
 
-async def _run(make_daemon: Callable[[], Daemon], replace: bool) -> None:
+async def _run(make_daemon: Callable[[], Daemon], replace: bool, and_detach: bool) -> None:
+    from xdplb.admin.metrics import serve_metrics
     from xdplb.admin.server import serve, take_socket
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: log.warning("SIGHUP: the file is read at a start only; restart to take it up")
-    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _refuse_reload)
     daemon = make_daemon()
     daemon.lock()
-    path = daemon.place.run / "admin.sock"
-    with contextlib.closing(take_socket(path)) as listener:
+    path, given = daemon.place.run / "admin.sock", notify.gives_sockets()
+    with contextlib.closing(take_socket(path)) as listener, _metrics_port(daemon) as port:
         async with daemon.network:
             try:
                 if await _finished(daemon.start(replace), stop):
-                    runner = await serve(daemon, listener)
-                    _tell_systemd("READY=1")
-                    await _finished(daemon.run(), stop)
-                    await runner.cleanup()
+                    runners = [await serve(daemon, listener), *([await serve_metrics(daemon, port)] if port else [])]
+                    notify.tell("READY=1", _status_line(daemon))
+                    await _finished(_run_watched(daemon), stop)
+                    for runner in runners:
+                        await runner.cleanup()
             finally:
+                notify.tell("STOPPING=1")
                 left = await daemon.close()
-                path.unlink(missing_ok=True)
-    log.info("stopped; %s", left)
+                if not given:
+                    path.unlink(missing_ok=True)
+        if and_detach:
+            left = await _detach(daemon, keep=path if given else None)
+    log_event(log, logging.INFO, "stop", f"stopped; {left}", left=left)
+
+
+def _refuse_reload() -> None:
+    text = "SIGHUP: the file is read at a start only; restart to take it up"
+    log_event(log, logging.WARNING, "reload_refused", text)
+
+
+def _metrics_port(daemon: Daemon) -> contextlib.AbstractContextManager[socket.socket | None]:
+    """Take the port of `[metrics]`, before anything is attached. Raises RefusedError."""
+    from xdplb.admin.metrics import take_listener
+
+    listen = daemon.config.metrics.listen
+    return contextlib.closing(take_listener(listen)) if listen else contextlib.nullcontext()
+
+
+async def _detach(daemon: Daemon, keep: Path | None) -> str:
+    """End forwarding, at the orderly end of a daemon that was told to; a socket that is systemd's stays."""
+    from xdplb import tunnel
+    from xdplb.dataplane import loader
+
+    found = loader.detach(daemon.place)
+    await tunnel.detach(daemon.place)
+    if keep is None:
+        daemon.place.remove()
+    else:
+        shutil.rmtree(daemon.place.pins, ignore_errors=True)
+        (daemon.place.run / "spec.json").unlink(missing_ok=True)
+    return f"detached from {len(found)} interface(s), nothing is forwarded"
+
+
+# --- systemd ------------------------------------------------------------------------------------------------
+
+
+async def _run_watched(daemon: Daemon) -> None:
+    """Run the daemon, and tell systemd how it is."""
+    telling = asyncio.create_task(_keep_telling(daemon))
+    try:
+        await daemon.run()
+    finally:
+        telling.cancel()
+
+
+async def _keep_telling(daemon: Daemon) -> None:
+    """Say now and then that the loop is alive and does not wait for one thing for ever, and who is up."""
+    watchdog_s, told = notify.watchdog_s(), ""
+    while True:
+        await asyncio.sleep(min(TICK_S, watchdog_s / 3) if watchdog_s else TICK_S)
+        logs.LIMITER.tell()
+        if watchdog_s and time.monotonic() - daemon.went_round < STUCK_S:
+            notify.tell("WATCHDOG=1")
+        if (line := _status_line(daemon)) != told:
+            notify.tell(line)
+            told = line
+
+
+def _status_line(daemon: Daemon) -> str:
+    """Return what `systemctl status` shows."""
+    backends = [b for service in daemon.services for b in service.backends if b.lent_by is None]
+    serving = sum(b.serves for b in backends)
+    trouble = f"; {logs.escape(daemon.last.error)}" if daemon.last.error else ""
+    return f"STATUS={serving} of {len(backends)} backends of {len(daemon.services)} services get new flows{trouble}"
 
 
 async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
@@ -106,11 +197,3 @@ async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> boo
         return False
     finally:
         stopping.cancel()
-
-
-def _tell_systemd(text: str) -> None:
-    """Send a state to the service manager, as sd_notify(3) does."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
-            notify.sendto(text.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
