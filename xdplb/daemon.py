@@ -579,9 +579,9 @@ class Daemon:
         """Return the status document but for its services, and their traffic by identity."""
         interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
         kernel = self.forwarding.kernel
-        traffic = dict(self.kept.traffic)
-        for identity, sent in kernel.traffic().items():
-            traffic[identity] = traffic.get(identity, Traffic()) + sent
+        kept = self.kept.traffic
+        traffic = {k: kept[k] + sent if k in kept else sent for k, sent in kernel.traffic().items()}
+        traffic = {**kept, **traffic}
         verdicts = kernel.verdicts()
         document = {
             "version": __version__,

@@ -43,11 +43,13 @@ def counting_slots(tables: Tables) -> Generator[None, None, SlotCounts]:
         for at in range(row.ring_offset, row.ring_offset + row.ring_size, SLOTS_AT_ONCE):
             words.update(tables.slots[at : min(at + SLOTS_AT_ONCE, row.ring_offset + row.ring_size)])
             yield
-        moving[row.identity], moved[row.identity] = (
-            sum(n for word, n in words.items() if slot_parts(word)[2] == state) for state in (MOVING, MOVED)
-        )
+        states: Counter[int] = Counter()
         for word, number in words.items():
-            counts[slot_parts(word)[0]] += number
+            backend, _, state = slot_parts(word)
+            counts[backend] += number
+            states[state] += number
+        moving[row.identity], moved[row.identity] = states[MOVING], states[MOVED]
+        yield
     return SlotCounts({row.identity: counts[index] for index, row in tables.backends.items()}, moving, moved)
 
 
@@ -97,5 +99,5 @@ def _backend(desired: DesiredBackend, traffic: Traffic, slots: Mapping[int, int]
 
 def forwarded_document(traffic: Mapping[int, Traffic]) -> dict[str, int]:
     """Return `forwarded`: the sum over every backend there ever was."""
-    total = sum(traffic.values(), Traffic())
-    return {"packets": total.packets, "bytes": total.bytes, "connections": total.connections}
+    sent = traffic.values()
+    return {name: sum(getattr(one, name) for one in sent) for name in ("packets", "bytes", "connections")}

@@ -26,6 +26,7 @@ from xdplb.health.watch import boot_time
 from xdplb.metrics import OPENMETRICS, TEXT, Exposition, Tally, add_services, add_summary
 from xdplb.model import Listen
 
+PIECE_BYTES = 1 << 18  # handed to the socket at a time
 _BACKLOG = 16
 
 
@@ -87,7 +88,9 @@ async def _metrics(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": OPENMETRICS if openmetrics else TEXT})
     await response.prepare(request)
     for text in out.text():
-        await response.write(text.encode())
+        data = memoryview(text.encode())
+        for at in range(0, len(data), PIECE_BYTES):
+            await response.write(data[at : at + PIECE_BYTES])
     await response.write_eof()
     return response
 
