@@ -61,8 +61,9 @@ def escape(text: str) -> str:
 class Limiter(logging.Filter):
     """Lets so many records through in a window, and tells in the next one how many it did not."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         super().__init__()
+        self._log = log
         self.total = 0  # suppressed, since the start
         self._began = time.monotonic()
         self._seen: Counter[tuple[str, ...]] = Counter()
@@ -91,10 +92,10 @@ class Limiter(logging.Filter):
         self._began, self._seen = now, Counter()
         for event, number in suppressed.items():
             message = f"{number:,} more messages of {event} in the last {WINDOW_S:g} s were suppressed"
-            log_event(logging.getLogger("xdplb"), logging.WARNING, "suppressed", message, of=event, number=number)
+            log_event(self._log, logging.WARNING, "suppressed", message, of=event, number=number)
 
 
-LIMITER = Limiter()
+LIMITER = Limiter(logging.getLogger("xdplb"))
 
 
 # --- formats -------------------------------------------------------------------------------------------------
