@@ -33,7 +33,9 @@ def test_what_is_missing_is_named(process: Path) -> None:
     assert lack(process, 39, 38) == []  # CAP_SYS_ADMIN includes them
     assert lack(process, 21) == []
     assert lack(process, 21, 39) == ["CAP_BPF"]
-    with pytest.raises(RefusedError, match=r"run lacks CAP_BPF, without which no XDP program is loaded; start it as root"):
+    with pytest.raises(
+        RefusedError, match=r"run lacks CAP_BPF, without which no XDP program is loaded; start it as root"
+    ):
         capabilities.require("run")
 
 

@@ -1,4 +1,4 @@
-"""Events are logged once, with their fields, in every format; nobody's words break a line, and no flood fills a disk."""
+"""Events are logged with their fields, in every format; nobody's words break a line, and no flood fills a disk."""
 
 from __future__ import annotations
 

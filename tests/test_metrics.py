@@ -91,7 +91,7 @@ def test_promtool_takes_it_without_a_word() -> None:
 
 def test_openmetrics_is_taken_too_and_says_the_same() -> None:
     text = "".join(expose(True).text())
-    families = list(openmetrics.text_string_to_metric_families(text))
+    families = list(openmetrics.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
     assert {f.name for f in families} >= {"xdplb_backend_packets", "xdplb_build", "xdplb_backend_state"}
     assert text.endswith("# EOF\n")
     plain = "".join(expose().text())

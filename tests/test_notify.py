@@ -64,4 +64,6 @@ def test_a_socket_that_systemd_gives_is_taken_once_and_not_handed_on(tmp_path: P
         listener.bind(str(path))
         assert give(listener, path).stdout == f"{path} False False None\n"
         refused = give(listener, tmp_path / "other.sock").stderr
-    assert refused.startswith(f"systemd listens on {path}, and the admin socket is {tmp_path / 'other.sock'}; set Listen")
+    assert refused.startswith(
+        f"systemd listens on {path}, and the admin socket is {tmp_path / 'other.sock'}; set Listen"
+    )

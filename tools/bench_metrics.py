@@ -1,10 +1,10 @@
 """Time scrapes of a daemon with ten thousand backends: `python -m tools.bench_metrics` (root).
 
 The real daemon, with its program on a lab's balancer; only probes and routes are not real. A client in another process
-scrapes `/metrics` over the admin socket; of the whole answer: the least, the median and the worst time in ms, `cold` when
-all slots have to be counted first. Beside it, how late the daemon's loop was at the worst for somebody who wanted a turn
-each millisecond, and the most CPU time that something else took before it, with and without scrapes. Forwarding is not in this: a scrape reads the counters by one call, and takes
-no lock that a packet waits for.
+scrapes `/metrics` over the admin socket; of the whole answer: the least, the median and the worst time in ms, `cold`
+when all slots have to be counted first. Beside it, how late the daemon's loop was at the worst for one who wanted a
+turn each millisecond, and the most CPU time that something else took before it, with and without scrapes. Forwarding is
+not in this: a scrape reads the counters by one call, and takes no lock that a packet waits for.
 """
 
 from __future__ import annotations

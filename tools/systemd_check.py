@@ -1,4 +1,4 @@
-"""Check the units of `packaging/systemd` as systemd reads them: `python -m tools.systemd_check`, or `make systemd-check`.
+"""Check the units of `packaging/systemd` as systemd reads them: `python -m tools.systemd_check` (`make systemd-check`).
 
 Prints what `systemd-analyze verify` has to say, and each service's exposure by `systemd-analyze security`: 0 is a
 service that may do nothing, 10 one that may do everything.

@@ -42,7 +42,11 @@ TICK_S = 1.0  # between two words to systemd, at the most
 @click.option("--self-test", is_flag=True, help="With --confirm: confirm when a self-test passes.")
 @click.option("--detach", "and_detach", is_flag=True, help="Take the program off at the end, and end forwarding.")
 @click.option(
-    "--log-format", default="auto", type=click.Choice([one.value for one in logs.Format]), show_default=True, help="Also by XDPLB_LOG."
+    "--log-format",
+    default="auto",
+    type=click.Choice([one.value for one in logs.Format]),
+    show_default=True,
+    help="`auto`: as XDPLB_LOG says, else the journal's fields if that reads it, else text.",
 )
 @click.option(
     "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True

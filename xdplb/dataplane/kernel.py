@@ -266,7 +266,8 @@ class Kernel:
         words = self._per_cpu_words("traffic", max(self._known.backends) + 1).tolist()
         width = ctypes.sizeof(self._leaf["traffic"]) // 8
         stride = width * self._cpus  # a column for each field and CPU: ten thousand backends in a few ms
-        sums = [list(map(sum, zip(*(words[at::stride] for at in range(f, stride, width))))) for f in range(width)]
+        columns = [[words[at::stride] for at in range(f, stride, width)] for f in range(width)]
+        sums = [list(map(sum, zip(*of_cpus, strict=True))) for of_cpus in columns]
         return {identity: Traffic(*(column[n] for column in sums)) for n, identity in in_use}
 
     def verdicts(self) -> dict[str, int]:
