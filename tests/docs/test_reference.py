@@ -15,6 +15,7 @@ from xdplb.config import (
     BalancerTable,
     GuardTable,
     LimitsTable,
+    MetricsTable,
     ServiceTable,
     parse_config,
 )
@@ -33,6 +34,7 @@ DOCS = ROOT / "docs"
         ("`check` of a service", CheckTable),
         ("`limits` of a service", LimitsTable),
         ("`[guard]`", GuardTable),
+        ("`[metrics]`", MetricsTable),
     ],
 )
 def test_every_configuration_key_is_documented(heading: str, struct: type) -> None:
