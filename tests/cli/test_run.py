@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +18,9 @@ import pytest
 from tests.packaging.test_systemd import setting
 from tests.rig.net import QUICKSTART
 from tools.lab.stand import ROOT, Stand, wait_for
+from xdplb.cli.run import STUCK_S, _keep_telling
+from xdplb.config import parse_config
+from xdplb.daemon import Daemon
 from xdplb.dataplane import loader, syscall
 
 WEB = '[[service]]\nname = "web"\nvips = ["10.9.9.9:80"]\n'
@@ -175,3 +180,29 @@ def read_port(stand: Stand, url: str, method: str = "GET") -> str:
                 return str(got.read().decode())
         except urllib.error.HTTPError as error:
             return str(error.code)
+
+
+def test_a_daemon_that_is_stuck_does_not_tell_the_watchdog_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in its way is a reconcile that does not end: its loop turns all the same."""
+
+    async def scene() -> None:
+        daemon = Daemon(Path("x.toml"), parse_config('[balancer]\ninterface = "lo"\nname = "test-stuck"\n' + WEB))
+        daemon.went_round = time.monotonic() - STUCK_S
+        telling = asyncio.create_task(_keep_telling(daemon))
+        loop = asyncio.get_running_loop()
+        told = [await asyncio.wait_for(loop.sock_recv(manager, 1000), 5)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(loop.sock_recv(manager, 1000), 0.1)  # a third of the watchdog's time is 10 ms
+        daemon.went_round = time.monotonic()
+        told.append(await asyncio.wait_for(loop.sock_recv(manager, 1000), 5))
+        telling.cancel()
+        assert told == [b"STATUS=0 of 0 backends of 0 services get new flows", b"WATCHDOG=1"]
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000")
+        asyncio.run(scene())

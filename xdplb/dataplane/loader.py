@@ -63,10 +63,13 @@ class Place:
         return self.pins / f"link_{ifindex}"
 
     def make(self) -> None:
-        """Make both folders, mounting bpffs when it is missing."""
+        """Make both folders, mounting bpffs when it is missing. Raises KernelError."""
         mount_bpffs()
-        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.run, self.pins):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except PermissionError:
+                raise KernelError(f"no permission to make {folder}; run this as root, or let this user in") from None
 
     def remove(self) -> None:
         """Remove every pin and file; what is pinned nowhere else ends with it."""
