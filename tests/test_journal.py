@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def decode(datagram: bytes) -> dict[str, str]:
 def test_a_record_is_one_datagram_of_fields(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(tmp_path / "socket"))
+        journald.settimeout(5)
         journal = Journal(tmp_path / "socket")
         assert journal.send(logging.ERROR, "web/b1 is down", {"event": "backend_state", "traceback": "a\nb=c\n"})
         journal.close()
@@ -45,11 +47,15 @@ def test_a_record_is_one_datagram_of_fields(tmp_path: Path) -> None:
 def test_a_journal_that_does_not_read_is_not_waited_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(tmp_path / "socket"))
+        journald.settimeout(5)
         journal = Journal(tmp_path / "socket")
         sent = 0
         while journal.send(logging.INFO, "x" * 1000, {}):
             sent += 1
             assert sent < 100_000
+        began = time.monotonic()
+        assert not any(journal.send(logging.INFO, "x" * 1000, {}) for _ in range(10))
+        assert time.monotonic() - began < 2
     assert not journal.send(logging.INFO, "nobody is there any more", {})
     journal.close()
 

@@ -92,6 +92,7 @@ def test_words_of_strangers_stay_in_their_line(log: logging.Logger) -> None:
 def test_the_journal_gets_fields(log: logging.Logger, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(tmp_path / "socket"))
+        journald.settimeout(5)
         log.addHandler(JournalHandler(tmp_path / "socket"))
         say(log, EVIL)
         told = decode(journald.recv(65536))

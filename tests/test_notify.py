@@ -32,6 +32,7 @@ def test_states_are_told_in_one_datagram(abstract: bool, tmp_path: Path, monkeyp
     name = f"\0xdplb-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name)
+        manager.settimeout(5)
         monkeypatch.setenv("NOTIFY_SOCKET", name.replace("\0", "@"))
         notify.tell("READY=1", "STATUS=fine")
         assert manager.recv(1000) == b"READY=1\nSTATUS=fine"
