@@ -7,9 +7,10 @@ help:
 	@echo 'make check   format, lint, types, tests that need no root: seconds'
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another'
-	@echo 'make bench-checks  ten thousand checks, and from a result to the tables (root): two minutes'
+	@echo 'make bench-checks  ten thousand checks, from a result to the tables, and scrapes (root): two minutes'
 	@echo 'make fuzz    ten million packets through the program and its model (root): minutes'
 	@echo 'make consistency  500 held flows and 200 new ones a second through every change (root): minutes'
+	@echo 'make systemd-check  the units as systemd reads them, and how much they may do'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
 demo:
@@ -58,6 +59,7 @@ bench-checks:
 	@tools/setup
 	@$(PY) -m tools.bench_checks
 	@$(PY) -m tools.bench_change
+	@$(PY) -m tools.bench_metrics
 
 fuzz:
 	@tools/setup
@@ -67,6 +69,10 @@ consistency:
 	@tools/setup
 	@$(PY) -m tools.consistency
 
+systemd-check:
+	@tools/setup
+	@$(PY) -m tools.systemd_check
+
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks fuzz consistency
+.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks fuzz consistency systemd-check

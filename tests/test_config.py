@@ -175,6 +175,9 @@ def test_two_protocols_may_share_address_and_port() -> None:
         ),
         ("[balancer]\ninterface = []\n" + WEB, "balancer.interface: there is none"),
         ('[balancer]\ninterface = ["eth0", "eth0"]\n' + WEB, "balancer.interface: two have the name 'eth0'"),
+        (HEAD + WEB + "[metrics]\nport = 9110", "metrics.port: unknown key; known here: listen"),
+        (HEAD + WEB + "[metrics]\nlisten = 9110", "metrics.listen: 9110 has the wrong type; give a text in quotes"),
+        (HEAD + WEB + '[metrics]\nlisten = "lo:9110"', "metrics.listen: 'lo:9110' is not an address with a port"),
         (HEAD + WEB + '[guard]\nblok = ["10.0.0.0/8"]', "guard.blok: unknown key; did you mean `block`?"),
         (
             HEAD + NONE_WEB.replace('["192.0.2.10:80"]', str([f"192.0.2.10:{n}-{n + 1}" for n in range(100, 149, 3)])),

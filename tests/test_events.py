@@ -25,6 +25,7 @@ def test_a_change_of_state_is_an_event_with_its_cause() -> None:
     assert (down.number, down.was, down.state, down.cause) == (2, "checking", "down", "refused")
     assert str(down) == f"web/{KEY[1]} is down: refused"
     assert events.follow(state(False), state(False, "timed out")) == []
+    assert events.totals == {"checking": 1, "down": 1}
     (gone,) = events.follow(state(False), ())
     assert (str(gone), gone.document()["state"]) == (f"web/{KEY[1]} is gone", None)
 

@@ -28,6 +28,7 @@ PURE = [
     ["doctor/running", "doctor/services", "doctor/counters", "doctor/judge"],
     ["admin/shapes", "admin/schemas", "admin_config"],
     ["room", "rehearsal", "comparison", "editing"],
+    ["metrics"],
     ["health/check", "tui/rates", "tui/view", "tui/keys", "dataplane/fake", "dataplane/plane"],
     ["tui/trends", "tui/order", "tui/journal", "tui/scene", "tui/render", "tui/display", "tui/player", "tui/help"],
 ]
@@ -55,6 +56,8 @@ DOORS = {
 LEVELS = [
     {"__init__", "errors", "model", "contract", "health/kinds"},
     {"reasons"},
+    {"journal", "notify", "capabilities"},
+    {"logs"},
     {"hashing", "ring", "tables", "prefixes", "values", "links", "differences", "traps"} | {"headers", "pcapng"},
     {"admin_config"},
     {"check_config", "config", "desired", "serving", "health/check", "health/subjects", "selftest"},
@@ -67,6 +70,7 @@ LEVELS = [
     {"tracing"},
     {"watching"},
     {"audit"},
+    {"metrics"},
     {"upkeep", "proof", "sweeper", "events", "checks", "passive", "reporter", "evidence"},
     {"explain"},
     {"explainer"},

@@ -7,7 +7,7 @@ from tests.rig.xdp import SPEC, desired
 from xdplb.dataplane.fake import Fake
 from xdplb.reconcile import reconcile
 from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
-from xdplb.tables import Traffic
+from xdplb.tables import MOVED, MOVING, Traffic, slot_word
 
 
 def test_slots_are_counted_per_backend_and_sum_up_to_the_ring() -> None:
@@ -19,6 +19,23 @@ def test_slots_are_counted_per_backend_and_sum_up_to_the_ring() -> None:
     assert sum(slots.of_backend.values()) == services[0].ring_size
     assert slots.moving == {services[0].identity: 0}
     assert set(slots.of_backend) == {b.identity for b in services[0].backends}
+
+
+def test_slots_that_are_moving_and_have_moved_are_told_apart() -> None:
+    fake, services = Fake(SPEC), desired(config())
+    fake.apply(reconcile(services, fake.tables(), SPEC.capacity, SPEC.seed))
+    tables = fake.tables()
+    words = list(tables.slots)
+    row = next(r for r in tables.services.values() if r.ring_size)
+    backend, other = [*tables.backends][:2]
+    for at, state in enumerate((MOVING, MOVED, MOVED)):
+        words[row.ring_offset + at] = slot_word(backend, other, state)
+    tables.slots = words
+
+    slots = count_slots(tables)
+
+    assert (slots.moving, slots.moved) == ({row.identity: 1}, {row.identity: 2})
+    assert sum(slots.of_backend.values()) == row.ring_size
 
 
 def test_document_names_every_backend_with_its_counters() -> None:

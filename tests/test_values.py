@@ -13,6 +13,7 @@ from xdplb.values import (
     make_backend,
     parse_address,
     parse_duration,
+    parse_listen,
     parse_name,
     parse_place,
     parse_vip,
@@ -46,6 +47,11 @@ def test_a_network_of_one_address_is_an_address_and_a_range_of_one_port_a_port()
     assert parse_vip("k", "192.0.2.10/32:80-80", Protocol.TCP) == plain
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1:9110", "[::1]:9110", "0.0.0.0:1"])
+def test_what_is_listened_on_is_printed_as_it_is_written(text: str) -> None:
+    assert str(parse_listen("key", text)) == text
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30s", 30), ("10m", 600), ("2h", 7200), ("90", 90), ("0.5", 0.5), ("1.5m", 90), ("0", 0)]
 )
@@ -66,6 +72,10 @@ def test_what_is_no_duration_is_told_with_those_that_are(text: str) -> None:
         (lambda: parse_address("k", "10.0.0"), "k: '10.0.0' is no IP address; give"),
         (lambda: parse_address("k", "fe80::1%eth0"), "k: 'fe80::1%eth0' is IPv4-mapped or scoped; give a plain"),
         (lambda: parse_name("k", "a/b"), "k: 'a/b' is no name; use letters"),
+        (lambda: parse_listen("k", "9110"), "k: '9110' is not an address with a port; give one such as"),
+        (lambda: parse_listen("k", "::1:9110"), "k: '::1:9110' is not an address with a port"),
+        (lambda: parse_listen("k", "[10.0.0.1]:80"), "k: '[10.0.0.1]:80' is not an address with a port"),
+        (lambda: parse_listen("k", "10.0.0.1:0"), "k: 0 is out of range"),
         (lambda: parse_place("k", "a.b"), "k: 'a.b' has a dot, which pins cannot have; use '-' instead"),
         (lambda: within("k", 7, 1, 5), "k: 7 is out of range; give 1 to 5"),
         (lambda: choice(Mode, "k", "fast"), 'k: \'fast\' is not known; give one of "offload", "native"'),

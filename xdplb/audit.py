@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xdplb import state
+from xdplb.logs import log_event
 
 log = logging.getLogger("xdplb.audit")
 
@@ -46,9 +47,8 @@ class Audit:
         self._last += 1
         entry = {"number": self._last, "at": round(time.time(), 3), "who": who, "method": method, "path": path}
         entry |= {"status": status, "took_ms": round(took_s * 1e3, 1), **more}
-        log.info(
-            "%s", " ".join(f"{name}={_shown(value)}" for name, value in entry.items() if name not in ("number", "at"))
-        )
+        done = {name: _shown(value) for name, value in entry.items() if name not in ("number", "at")}
+        log_event(log, logging.INFO, "audit", f"{who}: {method} {path}: {status}", **done)
         try:
             self._append(json.dumps(entry) + "\n")
             self.warnings = []
@@ -56,7 +56,7 @@ class Audit:
             why = f"{self.path} cannot be written ({error.strerror})"
             text = f"{why}: changes are in the daemon's log only; free space there"
             if not self.warnings:
-                log.error("%s", text)
+                log_event(log, logging.ERROR, "audit_unsaved", text)
             self.warnings = [text]
 
     def _append(self, line: str) -> None:

@@ -19,6 +19,7 @@ from xdplb.health.kinds import Through
 from xdplb.health.probe import Steps, Target, probe
 from xdplb.health.subjects import Subject, Way, places, wants, way_of
 from xdplb.health.watch import Watch, straight
+from xdplb.logs import log_event
 from xdplb.model import Address, Backend, Service
 from xdplb.tables import BackendRow
 from xdplb.tunnel import Settings, Tunnel, detach
@@ -102,7 +103,7 @@ class Checks:
         try:
             await self.tunnel.follow(self._vips)
         except (KernelError, OSError) as error:
-            log.error("checks: %s", error)
+            log_event(log, logging.ERROR, "checks_failed", f"checks: {error}", error=error)
         self.watch.aim_anew()
 
     async def intact(self) -> bool:
@@ -155,7 +156,7 @@ class Checks:
             self._full = ""
         except KernelError as error:
             if not self._full:
-                log.error("checks: %s", error)
+                log_event(log, logging.ERROR, "checks_failed", f"checks: {error}", error=error)
             self._full = str(error)
         self.watch.aim_anew()
 

@@ -17,6 +17,7 @@ def compare_settings(before: Config, after: Config) -> list[str]:
         *_differences("balancer", before.balancer, after.balancer),
         *_differences("guard", before.guard, after.guard),
         *_differences("admin", before.admin, after.admin),
+        *_differences("metrics", before.metrics, after.metrics),
     ]
     was = {service.name: service for service in before.services}
     for service in after.services:

@@ -34,6 +34,7 @@ from xdplb.model import (
     Forward,
     Guard,
     Limits,
+    Metrics,
     Mode,
     Network,
     Protocol,
@@ -47,6 +48,7 @@ from xdplb.values import (
     choice,
     make_backend,
     parse_address,
+    parse_listen,
     parse_name,
     parse_network,
     parse_place,
@@ -137,6 +139,12 @@ class GuardTable(msgspec.Struct, forbid_unknown_fields=True):
     max_clients: int = 1 << 17
 
 
+class MetricsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """`[metrics]`."""
+
+    listen: str | None = None
+
+
 class File(msgspec.Struct, forbid_unknown_fields=True):
     """A whole file."""
 
@@ -144,10 +152,19 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
     service: list[ServiceTable] = msgspec.field(default_factory=list)
     guard: GuardTable = msgspec.field(default_factory=GuardTable)
     admin: AdminTable = msgspec.field(default_factory=AdminTable)
+    metrics: MetricsTable = msgspec.field(default_factory=MetricsTable)
 
 
 _Table: TypeAlias = (
-    BalancerTable | CheckTable | BackendTable | ServiceTable | LimitsTable | GuardTable | AdminTable | File
+    BalancerTable
+    | CheckTable
+    | BackendTable
+    | ServiceTable
+    | LimitsTable
+    | GuardTable
+    | AdminTable
+    | MetricsTable
+    | File
 )
 
 
@@ -232,6 +249,7 @@ def _struct_at(path: Sequence[str | int]) -> type[_Table]:
         "limits": LimitsTable,
         "guard": GuardTable,
         "admin": AdminTable,
+        "metrics": MetricsTable,
     }
     return tables[names[-1]] if names else File
 
@@ -261,7 +279,8 @@ def _config(file: File) -> Config:
             if any(ip_network((backend.address, length), strict=False) in networks for length in around):
                 key = f"service.{service.name}.backends.{backend.name}.address"
                 raise ConfigError(key, f"{backend.address} is a VIP", "give the backend's own address")
-    return Config(_balancer(file.balancer), services, _guard(file.guard), parse_admin(file.admin))
+    balancer, guard, admin = _balancer(file.balancer), _guard(file.guard), parse_admin(file.admin)
+    return Config(balancer, services, guard, admin, _metrics(file.metrics))
 
 
 def _apart(services: Sequence[Service]) -> None:
@@ -358,6 +377,10 @@ def _guard(table: GuardTable) -> Guard:
         max_prefixes=table.max_prefixes,
         max_clients=table.max_clients,
     )
+
+
+def _metrics(table: MetricsTable) -> Metrics:
+    return Metrics(None if table.listen is None else parse_listen("metrics.listen", table.listen))
 
 
 def _service(table: ServiceTable) -> Service:

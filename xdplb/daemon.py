@@ -37,7 +37,7 @@ from xdplb.desired import (
 )
 from xdplb.errors import DaemonError, KernelError, RefusedError
 from xdplb.events import Events
-from xdplb.evidence import Evidence
+from xdplb.evidence import Evidence, log_suspicion
 from xdplb.explain.world import names_of
 from xdplb.explainer import Explainer
 from xdplb.features import spec_for, ways_of
@@ -46,6 +46,7 @@ from xdplb.guard import Lists, check_room, read_files
 from xdplb.health.kinds import Kind
 from xdplb.health.watch import boot_time
 from xdplb.leaving import Flows, backends_of, breaks, departure, removals_over
+from xdplb.logs import log_bug, log_event
 from xdplb.model import Config
 from xdplb.net import Network, read_nic, tx_errors
 from xdplb.operators import drop_backends, forget_said
@@ -58,7 +59,7 @@ from xdplb.room import next_seed
 from xdplb.running import Running
 from xdplb.saving import Saving
 from xdplb.schedule import Schedule
-from xdplb.status import SlotCounts, count_slots, forwarded_document, services_document
+from xdplb.status import SlotCounts, count_slots, counting_slots, forwarded_document, services_document
 from xdplb.sweeper import Sweeper
 from xdplb.tables import Traffic, entries_written
 from xdplb.tracing import Tracing
@@ -74,6 +75,7 @@ LOOK_S = 2.0  # how often to see whether the program is still attached: nobody t
 INTACT_S = 10.0  # how often to see whether the tunnel's programs are still attached
 SELF_TEST_S = 1.0  # until a self-test that failed is run again
 IDLE_S = 60.0  # how long the copy that explains packets is kept for the next question
+COUNTS = 3  # attempts to count slots in pieces, when they change all the time
 PROBE_WAIT_S = 0.25  # how long an operator's change waits at the most for the first probe of a new backend
 
 NO_NIC: dict[str, Any] = {
@@ -92,6 +94,16 @@ class Reconciled:
     adopted: bool = False
     took_s: float = 0.0
     error: str | None = None
+
+
+@dataclass(slots=True)
+class Counted:
+    """All reconciles since the start. `succeeded_at`: when the last good one ended, seconds since 1970."""
+
+    runs: int = 0
+    writes: int = 0  # map entries
+    errors: int = 0
+    succeeded_at: float | None = None
 
 
 class Daemon:
@@ -120,7 +132,9 @@ class Daemon:
         self.last = Reconciled()
         self.started: Reconciled | None = None
         self._began = time.time()
-        self._written = 0  # map entries, since the start
+        self.counted = Counted()
+        self.scraping = asyncio.Lock()  # for metrics, one at a time
+        self.went_round = time.monotonic()  # when `run` last had nothing in its way
         self._loaded = False  # `kept` is what the file said: only then may it be written
         self._secret = ""
         self.saving = Saving(self.name, self._state, self._saved)
@@ -214,14 +228,12 @@ class Daemon:
         await self.reconcile()
         self.forwarding.adopt_transitions(self.services)
         for nic in await self.forwarding.attach():
-            log.info(
-                "%s: program %s %s, %s mode; reconcile wrote %d map entries",
-                nic.name,
-                nic.program_id,
-                "adopted" if adopted else "compiled and loaded",
-                nic.xdp_mode,
-                self.last.writes,
+            how, writes = "adopted" if adopted else "compiled and loaded", self.last.writes
+            text = (
+                f"{nic.name}: program {nic.program_id} {how}, {nic.xdp_mode} mode; reconcile wrote {writes} map entries"
             )
+            facts = {"program": nic.program_id, "mode": nic.xdp_mode, "how": how, "writes": writes}
+            log_event(log, logging.INFO, "attach", text, interface=nic.name, **facts)
             self.events.tell("attach", f"{nic.name}: program {nic.program_id}, {nic.xdp_mode} mode")
         self.started = self.last
         self.evidence.start()
@@ -231,7 +243,7 @@ class Daemon:
             self._looking.append(task)
         await self._see_trial()
         for warning in self.warnings():
-            log.warning("%s", warning)
+            log_event(log, logging.WARNING, "warning", warning)
 
     async def _begin_trial(self) -> None:
         """From here on, have everything taken back that is attached, unless it is confirmed. Raises KernelError."""
@@ -249,9 +261,11 @@ class Daemon:
             return
         if trial.changed_nothing():
             await self.forwarding.confirm()
-            log.info("--confirm: nothing was attached or replaced, so there is nothing to confirm")
+            text = "--confirm: nothing was attached or replaced, so there is nothing to confirm"
+            log_event(log, logging.INFO, "confirm", text, by="nobody")
             return
-        log.warning("unconfirmed: %s in %.0f s unless `xdplb confirm`", trial.threat, trial.left_s)
+        text = f"unconfirmed: {trial.threat} in {trial.left_s:.0f} s unless `xdplb confirm`"
+        log_event(log, logging.WARNING, "unconfirmed", text, threat=trial.threat, left_s=round(trial.left_s))
         if self.proof:
             self._proving = asyncio.create_task(self._prove(self.proof))
 
@@ -267,7 +281,7 @@ class Daemon:
             if await proof.run(self.services, self.lists, checks):
                 with contextlib.suppress(DaemonError):  # too late: `run` ends with that
                     await self.confirm()
-                    log.info("self-test passed: confirmed")
+                    log_event(log, logging.INFO, "confirm", "self-test passed: confirmed", by="self-test")
                 return
             await asyncio.sleep(SELF_TEST_S)
 
@@ -309,6 +323,7 @@ class Daemon:
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what there is stays: to look through it for garbage takes 300 ms with 20,000 backends
         while True:
+            self.went_round = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             async with self.turn:
@@ -370,17 +385,24 @@ class Daemon:
             except (KernelError, OSError) as problem:
                 if self.last.at == 0:  # the first one: the daemon cannot start
                     raise
-                log.error("reconcile: %s", problem)
+                log_event(log, logging.ERROR, "reconcile_failed", f"reconcile: {problem}", error=str(problem))
                 took_s = time.monotonic() - began
-                self.last = Reconciled(time.time(), 0, self.last.adopted, took_s, str(problem))
+                self._count(Reconciled(time.time(), 0, self.last.adopted, took_s, str(problem)))
 
     async def reconcile_now(self) -> None:
         """Do that, by whom `turn` has. Raises KernelError."""
         self._wake.clear()
         began = time.monotonic()
         writes = await self._reconcile()
-        self._written += writes
-        self.last = Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began)
+        self._count(Reconciled(time.time(), writes, self.last.adopted, time.monotonic() - began))
+
+    def _count(self, last: Reconciled) -> None:
+        counted, self.last = self.counted, last
+        counted.runs, counted.writes = counted.runs + 1, counted.writes + last.writes
+        if last.error:
+            counted.errors += 1
+        else:
+            counted.succeeded_at = last.at
 
     async def _reconcile(self) -> int:
         if self._finish_removals():
@@ -396,7 +418,7 @@ class Daemon:
             self.checks.put_ways(self.services, self.configured)
             self.evidence.follow(self.services)
             for event in self.events.follow(before, self.services):
-                log.info("%s", event)
+                log_event(log, logging.INFO, "backend_state", str(event), **event.fields())
             if found:
                 self.saving.soon()
         if changes:
@@ -419,7 +441,7 @@ class Daemon:
 
     def _suspect(self, key: Key, cause: str) -> None:
         if self.checks.watch.suspect(key, cause):
-            log.info("%s/%s is probed at once: %s", *key, cause)
+            log_suspicion(log, key, cause)
 
     def _carry(self, totals: Totals) -> None:
         """Keep the totals of tables that go."""
@@ -439,7 +461,7 @@ class Daemon:
 
     def _saved(self, error: DaemonError | None) -> None:
         if error and not self._unsaved:
-            log.error("%s", error)
+            log_event(log, logging.ERROR, "state_unsaved", str(error))
         self._unsaved = str(error) if error else ""
 
     def _state(self) -> state.Kept:
@@ -508,6 +530,20 @@ class Daemon:
             self._slots = count_slots(self.forwarding.kernel.tables())
         return self._slots
 
+    async def count_slots(self) -> SlotCounts:
+        """Do the same with a turn for everybody else in between; slots that change meanwhile are counted anew."""
+        for _ in range(COUNTS):
+            kernel, writes = self.forwarding.kernel, self.counted.writes
+            steps = counting_slots(kernel.tables())
+            while self._slots is None and (kernel, writes) == (self.forwarding.kernel, self.counted.writes):
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    self._slots = end.value
+                else:
+                    await asyncio.sleep(0)
+        return self._count_slots()
+
     def flows_counted(self) -> None:
         """Look whether removals are over, now that slots or remembered flows are others."""
         if removals_over(self.kept.overrides, self.services, self.flows, time.time()):
@@ -521,7 +557,8 @@ class Daemon:
             drop_backends(self.config, overrides, over)
             self.kept.overrides = overrides
         for (service, name), why in over.items():
-            log.info("%s/%s removed: %s", service, name, why)
+            text = f"{service}/{name} removed: {why}"
+            log_event(log, logging.INFO, "backend_removed", text, service=service, backend=name, cause=why)
         return bool(over)
 
     def departures(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
@@ -567,14 +604,14 @@ class Daemon:
         if members:
             await self.network.find_more(b.address for backends in overrides.added.values() for b in backends)
             self._gone = True
-        written = self._written
+        written = self.counted.writes
         await self.reconcile()
         if members:
             self.follow()  # now that their ways are known
         waited = await self.checks.watch.wait_first(PROBE_WAIT_S)
         if waited or self._wake.is_set() or self.turn.locked():  # a first result is in, or is being written
             await self.reconcile()
-        return self._written - written
+        return self.counted.writes - written
 
     @property
     def revision(self) -> str:
@@ -614,10 +651,15 @@ class Daemon:
 
     async def status(self) -> dict[str, Any]:
         """Return the status document."""
+        document, traffic = await self.summary()  # without `await` after it: a reconcile may replace the tables
+        found = self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
+        return {**document, "services": services_document(*found)}
+
+    async def summary(self) -> tuple[dict[str, Any], Mapping[int, Traffic]]:
+        """Return the status document but for its services, and their traffic by identity."""
         interfaces = [await self._interface_document(*item) for item in self.forwarding.interfaces.items()]
-        kernel = self.forwarding.kernel  # from here on without `await`: a reconcile in between may replace it
-        traffic = self.traffic()
-        return {
+        kernel, traffic = self.forwarding.kernel, self.traffic()
+        document = {
             "version": __version__,
             "name": self.name,
             "pid": os.getpid(),
@@ -637,17 +679,16 @@ class Daemon:
             "guard": self._guard_document(),
             "flows": self._flows_document(),
             "probes": self.checks.counters(),
-            "services": services_document(
-                self.services, traffic, self._count_slots(), self.sweeper.counts(), self.checks.watch.document
-            ),
         }
+        return document, traffic
 
     def traffic(self) -> dict[int, Traffic]:
         """Return what was forwarded, by identity, also of tables that are gone."""
-        traffic = dict(self.kept.traffic)
-        for identity, sent in self.forwarding.kernel.traffic().items():
-            traffic[identity] = traffic.get(identity, Traffic()) + sent
-        return traffic
+        kept, now = self.kept.traffic, self.forwarding.kernel.traffic()
+        return {
+            **kept,
+            **{identity: kept[identity] + sent if identity in kept else sent for identity, sent in now.items()},
+        }
 
     def verdicts(self) -> dict[str, int]:
         """Return packets by reason, also of tables that are gone."""
@@ -702,4 +743,4 @@ class Daemon:
 def _report(task: asyncio.Task[None]) -> None:
     """What looks for ever ends with the daemon; by itself it does only for a bug: say so loudly."""
     if not task.cancelled() and (error := task.exception()):
-        log.critical("flows or evidence are not looked at any more", exc_info=error)
+        log_bug(log, "flows or evidence are not looked at any more", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ async def attach(place: loader.Place, interface: str, settings: Settings, mode: 
     place.make()
     nic = await read_nic(index)
     if nic.program_id is not None and loader.attached(place, index) is None:
-        name = syscall.program_by_id(nic.program_id).name
+        name = "unknown"
+        with contextlib.suppress(PermissionError):  # only CAP_SYS_ADMIN may ask
+            name = syscall.program_by_id(nic.program_id).name
         raise RefusedError(
             f"{interface} has another XDP program: id {nic.program_id}, name {name!r}; take it off first "
             f"(`ip link set {interface} xdp off`)"

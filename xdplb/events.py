@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +41,11 @@ class Event:
         """Return it as JSON values."""
         return asdict(self)
 
+    def fields(self) -> dict[str, str | None]:
+        """Return what a log says of it."""
+        now = self.state or "gone"
+        return {"service": self.service, "backend": self.backend, "was": self.was, "state": now, "cause": self.cause}
+
     def __str__(self) -> str:
         if self.kind != BACKEND:
             about = f" {self.service}/{self.backend}" if self.backend else ""
@@ -57,6 +62,7 @@ class Events:
         """`first`: where numbers begin. With the time in ms, those of two lives of a daemon are told apart."""
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._last = first
+        self.totals: Counter[str] = Counter()  # of this life, by the new state; "gone" where there is none
         self.news = asyncio.Event()  # set once there is something new; then another one takes its place
 
     def follow(self, before: Sequence[DesiredService], after: Sequence[DesiredService]) -> list[Event]:
@@ -87,6 +93,8 @@ class Events:
     def _add(self, *what: str | None) -> Event:
         self._last += 1
         event = Event(self._last, time.time(), *what)  # type: ignore[arg-type]
+        if event.kind == BACKEND:
+            self.totals[event.state or "gone"] += 1
         self._kept.append(event)
         return event
 

@@ -25,6 +25,7 @@ from xdplb.health.icmp_errors import attach_filter, open_raw, read_error
 from xdplb.health.outlier import Account, Effect, Eject, Outliers, Return
 from xdplb.health.paced import Paced
 from xdplb.health.suspects import Suspects
+from xdplb.logs import log_event
 from xdplb.model import Config, Network, State
 
 log = logging.getLogger("xdplb")
@@ -148,7 +149,7 @@ class Evidence:
         try:
             listen(family)
         except KernelError as error:
-            log.warning("%s", error)
+            log_event(log, logging.WARNING, "evidence_refused", str(error), family=family.name)
             self.warnings.append(str(error))
 
     def _listen(self, family: socket.AddressFamily) -> None:
@@ -199,4 +200,11 @@ class Evidence:
     def _suspect(self, keys: list[Key], cause: str) -> None:
         for key in self._suspects.due(keys, time.monotonic()):
             if self._suspected(key, cause):
-                log.info("%s/%s is probed at once: %s", *key, cause)
+                log_suspicion(log, key, cause)
+
+
+def log_suspicion(log: logging.Logger, key: Key, cause: str) -> None:
+    """Log that evidence makes a backend's probe come at once."""
+    service, backend = key
+    text = f"{service}/{backend} is probed at once: {cause}"
+    log_event(log, logging.INFO, "backend_suspected", text, service=service, backend=backend, cause=cause)

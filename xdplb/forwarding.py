@@ -24,6 +24,7 @@ from xdplb.desired import DesiredService
 from xdplb.errors import KernelError, RefusedError, XdplbError
 from xdplb.guard import Lists, change_table
 from xdplb.links import Numbers
+from xdplb.logs import log_event
 from xdplb.model import Mode
 from xdplb.net import Nic, interface_exists, read_nic, take_xdp_off
 from xdplb.prefixes import NoRoom as Full
@@ -83,13 +84,15 @@ class Forwarding:
         nic = await read_nic(index)
         ours = loader.attached(self.place, index)
         if ours is not None and nic.xdp_mode != self.mode:
-            log.warning("%s: moving from %s to %s mode", nic.name, nic.xdp_mode, self.mode)
+            text = f"{nic.name}: moving from {nic.xdp_mode} to {self.mode} mode"
+            facts = {"was": nic.xdp_mode, "mode": self.mode}
+            log_event(log, logging.WARNING, "mode_changed", text, interface=nic.name, **facts)
             loader.detach(self.place)
         elif ours is None and nic.program_id is not None:
             other = f"{nic.name} has another XDP program: id {nic.program_id}, name {_name_of(nic.program_id)!r}"
             if not replace_other:
                 raise RefusedError(f"{other}; give --replace to take it off")
-            log.warning("%s; taking it off", other)
+            log_event(log, logging.WARNING, "program_taken_off", f"{other}; taking it off", interface=nic.name)
             if not loader.force_off(nic.program_id, nic.index):
                 await take_xdp_off(nic.index, nic.xdp_mode or Mode.NATIVE)
 
@@ -136,7 +139,8 @@ class Forwarding:
         """Return the tables of the program that is attached; None when nobody can know. Raises RefusedError."""
         current = self._current()
         if not current:
-            log.warning("it is not known which tables the attached program has; flows of changed slots may break")
+            text = "it is not known which tables the attached program has; flows of changed slots may break"
+            log_event(log, logging.WARNING, "tables_unknown", text)
             return None
         version = current.get("version", "0.1.0")
         try:
@@ -151,7 +155,8 @@ class Forwarding:
         if not forget:
             fix = "let slots settle first (`xdplb status` of that version), and give --replace to go on without it"
             raise RefusedError(f"{found}; flows of slots that are not settled would break; {fix}")
-        log.warning("%s; flows of slots that were not settled may break", found)
+        text = f"{found}; flows of slots that were not settled may break"
+        log_event(log, logging.WARNING, "tables_unknown", text)
         return None
 
     def _transplant(self, old: Kernel, new: Kernel) -> None:
@@ -164,7 +169,8 @@ class Forwarding:
 
     def _copy_flows(self, old: Kernel, new: Kernel) -> None:
         if not new.shares_flows(old) and (lost := copy_flows(old.flows, new.flows)):
-            log.warning("%d remembered flows found no place in the new tables", lost)
+            text = f"{lost} remembered flows found no place in the new tables"
+            log_event(log, logging.WARNING, "flows_lost", text, flows=lost)
 
     async def guard(self, lists: Lists, wanted: Spec, services: Sequence[DesiredService]) -> None:
         """Make the guard's table say this, compiled in and with room for it. Raises KernelError."""
@@ -186,7 +192,7 @@ class Forwarding:
         spans = self.kernel.spec.capacity.spans
         while self.prefixes is None:
             spans *= 2
-            log.info("making new tables: %s", reason)
+            _log_growth(reason)
             with contextlib.suppress(Full):
                 capacity = replace(self.kernel.spec.capacity, spans=spans)
                 await self.become(replace(self.kernel.spec, capacity=capacity), services)
@@ -315,7 +321,7 @@ class Forwarding:
         """Go on in larger tables, or such with another seed; in still larger ones, when the old ones do not fit in."""
         spec = await asyncio.to_thread(roomier, self.kernel.spec, services)
         for _ in range(SEEDS):
-            log.info("making new tables: %s", reason)
+            _log_growth(reason)
             if spec == self.kernel.spec:
                 spec = doubled(spec)
             try:
@@ -376,7 +382,9 @@ class Forwarding:
         else:
             old.close()
         self._tidy()
-        log.info("program swapped, compiled in: %s", ", ".join(spec.features()))
+        features = ", ".join(spec.features())
+        text = f"program swapped, compiled in: {features}"
+        log_event(log, logging.INFO, "swap", text, features=features, tables="new" if other_tables else "kept")
 
     async def _fill(self, new: Kernel, old: Kernel, services: Sequence[DesiredService]) -> Prefixes | None:
         """Write new tables; return the guard's. Raises NoRoom and `Full`, and then everything is as before."""
@@ -397,6 +405,10 @@ class Forwarding:
         self._copy_flows(old, new)
         self._carried = None
         return prefixes
+
+
+def _log_growth(reason: str) -> None:
+    log_event(log, logging.INFO, "new_tables", f"making new tables: {reason}", reason=reason)
 
 
 def _table_of(kernel: Kernel) -> Prefixes:

@@ -261,6 +261,24 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a TCP port of this host is."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where they can be scraped besides the admin socket. `listen` None: nowhere."""
+
+    listen: Listen | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file."""
 
@@ -268,3 +286,4 @@ class Config:
     services: tuple[Service, ...]
     guard: Guard = Guard()
     admin: Admin = Admin()
+    metrics: Metrics = Metrics()

@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl import TC_H_CLSACT
 from xdplb.desired import Hop
 from xdplb.errors import KernelError, RefusedError
 from xdplb.links import Numbers, follow
+from xdplb.logs import log_bug, log_event
 from xdplb.model import Address
 from xdplb.traps import Port, VipRoute
 
@@ -296,7 +297,7 @@ class Network:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.critical("the network is not watched any more", exc_info=error)
+            log_bug(log, "the network is not watched any more", error)
 
     async def find(self, addresses: Iterable[Address]) -> None:
         """Make `hops` hold the way to exactly these addresses; neighbours may still be resolving afterwards."""
@@ -379,7 +380,8 @@ class Network:
                 async for message in self._events.get():
                     self._take_event(message)
             except OSError as error:  # the kernel had more events than room: look at everything anew
-                log.warning("netlink events were lost (%s)", error)
+                text = f"netlink events were lost ({error})"
+                log_event(log, logging.WARNING, "netlink_lost", text, error=error)
                 await self._read_neighbours()
                 self.news += 1
                 self._look_soon(routes=True)

@@ -17,6 +17,7 @@ from xdplb.desired import DesiredService
 from xdplb.forwarding import Forwarding
 from xdplb.guard import Lists
 from xdplb.health.probe import Target, probe
+from xdplb.logs import log_event
 from xdplb.model import Address, Check
 from xdplb.net import Network, own_addresses
 from xdplb.selftest import CLIENTS, Case, forwarded, passed
@@ -46,7 +47,7 @@ class Proof:
         failures = [*self._run_frames(services, lists, await own_addresses()), *await self._reach(checks)]
         for text in failures:
             if text not in self.failures:
-                log.warning("self-test: %s", text)
+                log_event(log, logging.WARNING, "selftest_failed", f"self-test: {text}", failure=text)
         self.failures = failures
         return not failures
 

@@ -24,7 +24,8 @@ from xdplb.errors import ConfigError, RefusedError, XdplbError
 from xdplb.guard import Lists, check_room, read_files
 from xdplb.health.watch import boot_time
 from xdplb.links import Numbers
-from xdplb.model import Address, Admin, Balancer, Config
+from xdplb.logs import log_event
+from xdplb.model import Address, Balancer, Config
 from xdplb.net import interface_index
 from xdplb.plan import left_down, moved_slots, owners
 from xdplb.tables import Tables
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xdplb")
 
+_FILES = ("certificate", "key", "client_ca")  # of the API's TLS; their content may change at any time
 FIRST_LOOK_S = 1.0  # how long the new neighbours and the first probes of new backends are waited for
 
 
@@ -91,7 +93,7 @@ class Reload:
         """
         daemon = self._daemon
         self._same_place(config.balancer)
-        self._same_door(config.admin)
+        self._same_doors(config)
         lists = await asyncio.to_thread(read_files, config.guard, folder)
         said = lists.said(daemon.kept.overrides.prefixes)
         lists.put_all(daemon.kept.overrides.prefixes)
@@ -117,13 +119,14 @@ class Reload:
         if self._daemon.forwarding.trial:
             raise ConfigError("config", "what `run --confirm` attached is not confirmed", "run `xdplb confirm` first")
 
-    def _same_door(self, admin: Admin) -> None:
-        """Refuse another TCP socket: it is bound at a start only. Raises ConfigError."""
-        now = self._daemon.config.admin
-        for name in ("listen", "certificate", "key", "client_ca"):
-            if getattr(admin, name) != getattr(now, name):
-                fix = "restart the daemon with it; content of those files may change at any time"
-                raise ConfigError(f"admin.{name}", "is not what the daemon was started with", fix)
+    def _same_doors(self, config: Config) -> None:
+        """Refuse other TCP sockets: they are bound at a start only. Raises ConfigError."""
+        now = self._daemon.config
+        given = [(f"admin.{name}", config.admin, now.admin, name) for name in ("listen", *_FILES)]
+        for key, new, old, name in [*given, ("metrics.listen", config.metrics, now.metrics, "listen")]:
+            if getattr(new, name) != getattr(old, name):
+                fix = "restart the daemon with it"
+                raise ConfigError(key, "is not what the daemon was started with", fix)
 
     async def take_up(self, wanted: Wanted, allow_down: Collection[str] | None) -> Taken:
         """Have this configuration instead of the present one. Raises XdplbError, and then nothing has changed.
@@ -208,7 +211,7 @@ class Reload:
         daemon.follow()
         daemon.evidence.take_up(daemon.config, daemon.services)
         for name in sorted({s.name for s in after if not any(b.serves for b in s.backends)}):
-            log.warning("service %s: no backend gets new flows", name)
+            log_event(log, logging.WARNING, "service_down", f"service {name}: no backend gets new flows", service=name)
 
     async def _put_back(self, before: Wanted, wanted: Wanted) -> None:
         """Have everything as it was. What cannot be is found and mended by the next reconciles, as always."""
@@ -225,7 +228,8 @@ class Reload:
             daemon.forwarding.forget_prepared()
             daemon.upkeep.take_up()
         except (XdplbError, OSError) as error:
-            log.error("not all could be put back yet: %s", error)
+            text = f"not all could be put back yet: {error}"
+            log_event(log, logging.ERROR, "config_not_back", text, error=str(error))
 
 
 def _refuse_down(down: Mapping[str, str], allowed: Collection[str] | None) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from xdplb.config import parse_config, read_file
 from xdplb.desired import Overrides, overrides_to_json
 from xdplb.errors import ConfigError, DaemonError, XdplbError
+from xdplb.logs import log_event
 from xdplb.model import Config, Reload
 from xdplb.operators import forget_said
 from xdplb.reload import Taken
@@ -134,7 +135,9 @@ class Running:
         else:
             daemon.saving.soon()
         took_s = time.monotonic() - began
-        log.info("took up %s: %d map entries, %.2f s", source.applied_from or daemon.path, taken.writes, took_s)
+        path = str(source.applied_from or daemon.path)
+        text = f"took up {path}: {taken.writes} map entries, {took_s:.2f} s"
+        log_event(log, logging.INFO, "config", text, path=path, writes=taken.writes, took_s=round(took_s, 3))
         return taken
 
     def _forget_said(self, prefixes: Collection[str]) -> None:
@@ -145,7 +148,7 @@ class Running:
 
     def _failed(self, what: str) -> None:
         self.error = {"at": time.time(), "what": what}
-        log.error("%s; the configuration before goes on", what)
+        log_event(log, logging.ERROR, "config_refused", f"{what}; the configuration before goes on", cause=what)
 
     def _refuse_pending(self) -> None:
         if self.pending:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xdplb.desired import DesiredBackend, DesiredService, Key
 from xdplb.tables import MOVED, MOVING, Tables, Traffic, slot_parts
+
+SLOTS_AT_ONCE = 1 << 14  # counted without a break: about a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +24,32 @@ class SlotCounts:
 
 def count_slots(tables: Tables) -> SlotCounts:
     """Count the slots of all rings."""
+    steps = counting_slots(tables)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: SlotCounts = end.value
+            return found
+
+
+def counting_slots(tables: Tables) -> Generator[None, None, SlotCounts]:
+    """Do the same in steps, for who has other things to do meanwhile."""
     counts: Counter[int] = Counter()
     moving: dict[int, int] = {}
     moved: dict[int, int] = {}
     for row in {r.identity: r for r in tables.services.values() if r.ring_size}.values():
-        words = Counter(tables.slots[row.ring_offset : row.ring_offset + row.ring_size])
-        moving[row.identity], moved[row.identity] = (
-            sum(n for word, n in words.items() if slot_parts(word)[2] == state) for state in (MOVING, MOVED)
-        )
+        words: Counter[int] = Counter()
+        for at in range(row.ring_offset, row.ring_offset + row.ring_size, SLOTS_AT_ONCE):
+            words.update(tables.slots[at : min(at + SLOTS_AT_ONCE, row.ring_offset + row.ring_size)])
+            yield
+        states: Counter[int] = Counter()
         for word, number in words.items():
-            counts[slot_parts(word)[0]] += number
+            backend, _, state = slot_parts(word)
+            counts[backend] += number
+            states[state] += number
+        moving[row.identity], moved[row.identity] = states[MOVING], states[MOVED]
+        yield
     return SlotCounts({row.identity: counts[index] for index, row in tables.backends.items()}, moving, moved)
 
 
@@ -81,5 +99,5 @@ def _backend(desired: DesiredBackend, traffic: Traffic, slots: Mapping[int, int]
 
 def forwarded_document(traffic: Mapping[int, Traffic]) -> dict[str, int]:
     """Return `forwarded`: the sum over every backend there ever was."""
-    total = sum(traffic.values(), Traffic())
-    return {"packets": total.packets, "bytes": total.bytes, "connections": total.connections}
+    sent = traffic.values()
+    return {name: sum(getattr(one, name) for one in sent) for name in ("packets", "bytes", "connections")}

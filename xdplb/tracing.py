@@ -15,6 +15,7 @@ from xdplb.dataplane.kernel import Kernel
 from xdplb.dataplane.trace import TRACERS, TraceMaps, monotonic_ns
 from xdplb.errors import ConfigError, KernelError
 from xdplb.forwarding import Forwarding
+from xdplb.logs import log_event
 from xdplb.traced import Filter, Record
 
 log = logging.getLogger("xdplb")
@@ -148,7 +149,8 @@ class Tracing:
             try:
                 await self._swap(False)
             except (KernelError, OSError) as error:  # every reconcile tries it again
-                log.error("the program that traces could not be taken out: %s", error)
+                text = f"the program that traces could not be taken out: {error}"
+                log_event(log, logging.ERROR, "trace_stays", text, error=str(error))
             while self._maps:
                 self._close_maps(self._maps.pop())
 

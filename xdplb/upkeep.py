@@ -14,6 +14,7 @@ from xdplb.dataplane import loader
 from xdplb.errors import KernelError
 from xdplb.forwarding import Forwarding
 from xdplb.links import Seen, news, problems
+from xdplb.logs import log_event
 from xdplb.net import Network
 
 log = logging.getLogger("xdplb")
@@ -37,7 +38,7 @@ class Upkeep:
         before = self._seen
         self._seen = Seen(dict(self._network.interfaces), problems(self._network.interfaces, self._network.links))
         for line in news(before, self._seen):
-            log.warning("%s", line)
+            log_event(log, logging.WARNING, "interface", line)
         if self._seen.numbers != before.numbers:
             with contextlib.suppress(OSError):  # it has vanished since: that is the next thing to be told
                 self._forwarding.follow()
@@ -52,14 +53,14 @@ class Upkeep:
             self._forwarding.attach_again(name, index)
         except (KernelError, OSError) as error:
             if self._refused.get(name) != str(error):
-                log.error("%s", error)
+                log_event(log, logging.ERROR, "attach_refused", str(error), interface=name)
                 self._tell("detach", f"{name}: the program is not attached: {error}")
             self._refused[name] = str(error)
             return
         new = self._refused.pop(name, None) is not None or new
-        what = "attached" if new else "the program had been taken off; it is attached again"
-        log.warning("%s: %s", name, what)
-        self._tell("attach", f"{name}: {what}")
+        how = "attached" if new else "the program had been taken off; it is attached again"
+        log_event(log, logging.WARNING, "attach", f"{name}: {how}", interface=name, how="new" if new else "again")
+        self._tell("attach", f"{name}: {how}")
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the interfaces now."""

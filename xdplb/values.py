@@ -14,6 +14,7 @@ from xdplb.model import (
     MAX_WEIGHT,
     Address,
     Backend,
+    Listen,
     Network,
     Protocol,
     Vip,
@@ -88,6 +89,19 @@ def parse_vip(key: str, text: str, protocol: Protocol) -> Vip:
     if last < first:
         raise ConfigError(key, f"{text!r}: the range of ports is upside down", f"give {last}-{first}")
     return Vip(address, first, protocol, last if last > first else 0, prefix)
+
+
+def parse_listen(key: str, text: str) -> Listen:
+    """Return an address of this host and a port, as `127.0.0.1:9110` or `[::1]:9110`. Raises ConfigError."""
+    split = re.fullmatch(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})", text)
+    try:
+        address = ip_address(split[1] or split[2]) if split else None
+    except ValueError:
+        address = None
+    if split is None or address is None or (address.version == 6) != bool(split[2]):
+        fix = 'give one such as "127.0.0.1:9110", "[::1]:9110" or "0.0.0.0:9110"'
+        raise ConfigError(key, f"{text!r} is not an address with a port", fix)
+    return Listen(address, int(within(key, int(split[3]), 1, 65535)))
 
 
 def parse_name(key: str, text: str) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from tests.packaging.test_systemd import setting
 from tests.rig.net import QUICKSTART
 from tools.lab.stand import ROOT, Stand, wait_for
+from xdplb.cli.run import STUCK_S, _keep_telling
+from xdplb.config import parse_config
+from xdplb.daemon import Daemon
 from xdplb.dataplane import loader, syscall
 
 WEB = '[[service]]\nname = "web"\nvips = ["10.9.9.9:80"]\n'
@@ -48,7 +58,8 @@ def test_not_root() -> None:
     argv = ["unshare", "--user", sys.executable, "-m", "xdplb", "run", str(QUICKSTART)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "xdplb: run needs root: it loads an XDP program (CAP_BPF, CAP_NET_ADMIN)\n"
+    lacking = "xdplb: run lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, without which no XDP program is loaded; "
+    assert done.stderr == f"{lacking}start it as root, or from the unit in packaging/systemd\n"
 
 
 def test_already_running(running: Stand) -> None:
@@ -115,3 +126,83 @@ def test_mtu_too_small_for_the_outer_header_is_a_warning_with_the_fix(stand: Sta
         with stand.lab.inside("lb"):
             subprocess.run(["ip", "link", "set", "eth0", "mtu", "1600"], check=True)
     assert "eth0 has MTU 1500, full-sized client packets need 1540: run `ip link set eth0 mtu 1540`" in warning
+
+
+def only(capabilities: list[str]) -> list[str]:
+    """Return what runs a program with these capabilities and no others, as a unit does."""
+    names = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in capabilities)
+    return ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all,{names}"]
+
+
+def test_as_its_unit_runs_it_from_start_to_detach(stand: Stand, config_file: Path, tmp_path: Path) -> None:
+    """With the unit's capabilities, memory that is never code, a watchdog, a port for metrics, JSON logs."""
+    metrics = '[metrics]\nlisten = "127.0.0.1:9110"\n'
+    config_file.write_text(metrics + QUICKSTART.read_text())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        terms = [*only(setting("xdplb.service", "CapabilityBoundingSet")), sys.executable, "-c", NO_CODE_FROM_DATA]
+        variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "150000"}
+        options = ("--detach", "--log-format", "json")
+        stand.start_daemon(config_file, *options, environment=variables, under=terms)
+
+        assert manager.recv(1000).decode() == "READY=1\nSTATUS=3 of 3 backends of 1 services get new flows"
+        told = {manager.recv(1000) for _ in range(3)}
+        assert b"WATCHDOG=1" in told
+        found = read_port(stand, "http://127.0.0.1:9110/metrics")
+        assert 'xdplb_backend_up{service="web",backend="b1"} 1' in found
+        assert read_port(stand, "http://127.0.0.1:9110/v1/status") == "404"
+        assert read_port(stand, "http://127.0.0.1:9110/metrics", "POST") == "405"
+
+        stand.stop_daemon()
+
+        told = set()
+        while b"STOPPING=1" not in told:
+            told.add(manager.recv(1000))
+    assert loader.attached(loader.Place(stand.name), 2) is None
+    lines = [json.loads(line) for line in stand.log.read_text().splitlines() if line.startswith("{")]
+    assert {"attach", "backend_state", "stop"} <= {line["event"] for line in lines}
+    assert lines[-1]["left"] == "detached from 1 interface(s), nothing is forwarded"
+
+
+NO_CODE_FROM_DATA = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN: not known before Linux 6.3
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def read_port(stand: Stand, url: str, method: str = "GET") -> str:
+    """Return what a port on the balancer's host answers; of a refusal, its status."""
+    with stand.lab.inside("lb"):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5) as got:
+                return str(got.read().decode())
+        except urllib.error.HTTPError as error:
+            return str(error.code)
+
+
+def test_a_daemon_that_is_stuck_does_not_tell_the_watchdog_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in its way is a reconcile that does not end: its loop turns all the same."""
+
+    async def scene() -> None:
+        daemon = Daemon(Path("x.toml"), parse_config('[balancer]\ninterface = "lo"\nname = "test-stuck"\n' + WEB))
+        daemon.went_round = time.monotonic() - STUCK_S
+        telling = asyncio.create_task(_keep_telling(daemon))
+        loop = asyncio.get_running_loop()
+        told = [await asyncio.wait_for(loop.sock_recv(manager, 1000), 5)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(loop.sock_recv(manager, 1000), 0.1)  # a third of the watchdog's time is 10 ms
+        daemon.went_round = time.monotonic()
+        told.append(await asyncio.wait_for(loop.sock_recv(manager, 1000), 5))
+        telling.cancel()
+        assert told == [b"STATUS=0 of 0 backends of 0 services get new flows", b"WATCHDOG=1"]
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000")
+        asyncio.run(scene())

@@ -16,6 +16,7 @@ from xdplb.config import (
     BalancerTable,
     GuardTable,
     LimitsTable,
+    MetricsTable,
     ServiceTable,
     parse_config,
 )
@@ -35,6 +36,7 @@ DOCS = ROOT / "docs"
         ("`limits` of a service", LimitsTable),
         ("`[guard]`", GuardTable),
         ("`[admin]`", AdminTable),
+        ("`[metrics]`", MetricsTable),
     ],
 )
 def test_every_configuration_key_is_documented(heading: str, struct: type) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,14 +56,20 @@ class Balancer:
         remove(loader.Place(self.name))
         shutil.rmtree(state.directory(self.name), ignore_errors=True)
 
-    def start_daemon(self, config: Path, *options: str, environment: Mapping[str, str] | None = None) -> float:
+    def start_daemon(
+        self,
+        config: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> float:
         """Start it and return after how many seconds it answered. Raises DaemonError with its last words.
 
-        `environment`: variables besides this process's own.
+        `environment`: variables besides this process's own. `under`: a command that runs it, such as setpriv.
         """
         began = time.monotonic()
         with self.log.open("a") as log:
-            argv = [*XDPLB, "--name", self.name, "run", str(config), *options]
+            argv = [*under, *XDPLB, "--name", self.name, "run", str(config), *options]
             variables = {**os.environ, **(environment or {})}
             self.daemon = self.lab.spawn(self.host, argv, cwd=ROOT, stdout=log, stderr=log, env=variables)
         wait_for(self._answers, "the daemon", 20.0, 0.005)

@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 
 from xdplb.errors import ConfigError
+from xdplb.logs import log_event
 from xdplb.model import Admin
 
 log = logging.getLogger("xdplb")
@@ -80,10 +81,10 @@ class Certificates:
             try:
                 self.context = make_context(admin)
                 self._warnings.clear()
-                log.info("admin: new certificates are in use")
+                log_event(log, logging.INFO, "certificates", "admin: new certificates are in use")
             except ConfigError as error:
                 self._warnings[:] = [f"{error}; the ones before are still in use"]
-                log.error("%s", self._warnings[0])
+                log_event(log, logging.ERROR, "certificates_refused", self._warnings[0])
         return self.context
 
 

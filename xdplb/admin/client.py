@@ -204,6 +204,16 @@ class Client:
         found: list[dict[str, Any]] = self._ask("POST", "/v1/explain", question)["explained"]
         return found
 
+    def metrics(self) -> str:
+        """Return all metrics as text. Raises DaemonError."""
+        with contextlib.closing(self._connect(TIMEOUT_S)) as connection, _told(self.path):
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status >= 300:
+            raise DaemonError(f"no metrics ({answer.status} {answer.reason}); restart a daemon of an older version")
+        return text
+
     def clear_flows(self) -> dict[str, Any]:
         """Forget all remembered flows. Raises DaemonError."""
         return self._ask("DELETE", "/v1/flows")

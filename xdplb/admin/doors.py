@@ -15,10 +15,12 @@ from typing import Any, cast
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
 
+from xdplb import notify
 from xdplb.admin.callers import Caller, find_certificate, find_peer
 from xdplb.admin.certificates import Certificates
 from xdplb.admin.connections import IDLE_S, Connection, Connections
 from xdplb.errors import RefusedError
+from xdplb.logs import log_bug, log_event
 from xdplb.model import Admin
 
 log = logging.getLogger("xdplb")
@@ -30,7 +32,13 @@ NOBODY = Caller("nobody")
 
 
 def take_socket(path: Path, admin: Admin = Admin()) -> socket.socket:  # noqa: B008 (a frozen value)
-    """Bind the admin socket, replacing one that nobody listens on. Raises RefusedError when it is taken."""
+    """Bind the admin socket, replacing one that nobody listens on. Raises RefusedError when it is taken.
+
+    One that systemd opened there (xdplb.socket) is taken as it is.
+    """
+    if given := notify.given_socket(path):
+        set_modes(path, admin)
+        return given
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if path.is_socket():
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as other:
@@ -146,14 +154,15 @@ class Door:
         """What ends by itself with an error does so for a bug: say so loudly."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.critical("admin: a connection was not taken", exc_info=error)
+            log_bug(log, "admin: a connection was not taken", error)
 
     async def _run(self) -> None:
         while True:
             try:
                 connection, address = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
-                log.error("admin: no connection can be taken: %s", error.strerror)
+                text = f"admin: no connection can be taken: {error.strerror}"
+                log_event(log, logging.ERROR, "admin_full", text, error=error.strerror or "")
                 await asyncio.sleep(FULL_S)
                 continue
             await self._take(connection, address)

@@ -9,7 +9,20 @@ from typing import Any
 from aiohttp import web
 
 from xdplb import __version__
-from xdplb.admin import audit, backends, config, counters, events, evidence, explain, flows, guard, status, trace
+from xdplb.admin import (
+    audit,
+    backends,
+    config,
+    counters,
+    events,
+    evidence,
+    explain,
+    flows,
+    guard,
+    metrics,
+    status,
+    trace,
+)
 from xdplb.admin.answers import answer
 from xdplb.admin.schemas import COMPONENTS
 from xdplb.admin.shapes import TEXT, operation, ref
@@ -106,6 +119,7 @@ PARTS: list[Any] = [
     audit,
     explain,
     trace,
+    metrics,
 ]
 DOCUMENT = assemble([*(part.PATHS for part in PARTS), PATHS])
 

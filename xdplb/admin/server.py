@@ -19,6 +19,7 @@ from xdplb.admin.certificates import Certificates
 from xdplb.admin.doors import Door, take_socket
 from xdplb.admin.gate import errors, gate
 from xdplb.daemon import Daemon
+from xdplb.logs import log_event
 
 __all__ = ["serve", "take_socket"]
 
@@ -37,7 +38,7 @@ async def serve(daemon: Daemon, listener: socket.socket, tcp: socket.socket | No
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     for problem in unknown_users(daemon.config.admin):
-        log.warning("%s", problem)
+        log_event(log, logging.WARNING, "unknown_user", problem)
     for each, certificates in (
         (listener, None),
         (tcp, Certificates(daemon.config.admin, daemon.admin_warnings) if tcp else None),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 from typing import TYPE_CHECKING
 
 import click
 
-from xdplb.errors import ConfigError, RefusedError
+from xdplb.errors import ConfigError
 
 if TYPE_CHECKING:
     from xdplb.dataplane.loader import Pinned
@@ -54,6 +53,7 @@ def run(
     A PREFIX is an address too.
     """
     from xdplb import decap as agent
+    from xdplb import notify
     from xdplb.dataplane import loader
     from xdplb.values import parse_place
 
@@ -65,10 +65,11 @@ def run(
         report,
     )
     whom = _parse_whom(settings, report_to, agent.parse_port("--report-port", report_port))
-    _need_root("run")
+    _need_capabilities("run")
     place = agent.place_for(parse_place("--name", name))
     attached = asyncio.run(agent.attach(place, interface, settings, mode))
     click.echo(f"{interface}: decap program {attached.program_id} in {mode} mode")
+    notify.tell("READY=1", f"STATUS=program {attached.program_id} on {interface}, {mode} mode")
     if not settings.sources:
         click.echo("warning: outer headers from any source are believed; give --from BALANCER", err=True)
     if whom:
@@ -125,7 +126,7 @@ def status(name: str, as_json: bool) -> None:
     from xdplb import decap as agent
     from xdplb.values import parse_place
 
-    _need_root("status")
+    _need_capabilities("status")
     counters = agent.read_counters(agent.place_for(parse_place("--name", name)))
     if as_json:
         click.echo(json.dumps(counters))
@@ -142,13 +143,14 @@ def detach(name: str) -> None:
     from xdplb.dataplane import loader
     from xdplb.values import parse_place
 
-    _need_root("detach")
+    _need_capabilities("detach")
     place = agent.place_for(parse_place("--name", name))
     found = loader.detach(place) if place.pins.is_dir() else []
     place.remove()
     click.echo(f"{name}: detached from {len(found)} interface(s)")
 
 
-def _need_root(command: str) -> None:
-    if os.geteuid() != 0:
-        raise RefusedError(f"decap {command} needs root (CAP_BPF, CAP_NET_ADMIN)")
+def _need_capabilities(command: str) -> None:
+    from xdplb import capabilities
+
+    capabilities.require(f"decap {command}")

@@ -31,6 +31,7 @@ _COMMANDS = {
     "events": "xdplb.cli.events:events",
     "trace": "xdplb.cli.trace:trace",
     "sources": "xdplb.cli.sources:sources",
+    "metrics": "xdplb.cli.metrics:metrics",
     "top": "xdplb.cli.top:top",
     "plan": "xdplb.cli.plan:plan",
     "apply": "xdplb.cli.apply:apply",

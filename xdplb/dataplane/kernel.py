@@ -284,13 +284,12 @@ class Kernel:
         in_use = [(index, row.identity) for index, row in self._known.backends.items()]
         if not in_use:
             return {}
-        words = self._per_cpu_words("traffic", max(self._known.backends) + 1)
+        words = self._per_cpu_words("traffic", max(self._known.backends) + 1).tolist()
         width = ctypes.sizeof(self._leaf["traffic"]) // 8
-        stride = width * self._cpus
-        return {
-            identity: Traffic(*(sum(words[n * stride + f : (n + 1) * stride : width]) for f in range(width)))
-            for n, identity in in_use
-        }
+        stride = width * self._cpus  # a column for each field and CPU: ten thousand backends in a few ms
+        columns = [[words[at::stride] for at in range(f, stride, width)] for f in range(width)]
+        sums = [list(map(sum, zip(*of_cpus, strict=True))) for of_cpus in columns]
+        return {identity: Traffic(*(column[n] for column in sums)) for n, identity in in_use}
 
     def verdicts(self) -> dict[str, int]:
         """Return every reason of `struct verdicts` by its C name, summed over the CPUs."""

@@ -63,10 +63,13 @@ class Place:
         return self.pins / f"link_{ifindex}"
 
     def make(self) -> None:
-        """Make both folders, mounting bpffs when it is missing."""
+        """Make both folders, mounting bpffs when it is missing. Raises KernelError."""
         mount_bpffs()
-        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.run, self.pins):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except PermissionError:
+                raise KernelError(f"no permission to make {folder}; run this as root, or let this user in") from None
 
     def remove(self) -> None:
         """Remove every pin and file; what is pinned nowhere else ends with it."""
@@ -339,9 +342,16 @@ def detach(place: Place, keep: Collection[Path] = ()) -> list[int]:
 
 
 def force_off(program_id: int, ifindex: int) -> bool:
-    """Detach somebody else's link that holds this program on an interface; False when no link does."""
-    for fd, link in syscall.xdp_links():
-        if (link.program_id, link.ifindex) == (program_id, ifindex):
-            syscall.link_detach(fd)
-            return True
+    """Detach somebody else's link that holds this program on an interface; False when no link does.
+
+    Raises KernelError: only CAP_SYS_ADMIN may look through all links (kernel/bpf/syscall.c, bpf_obj_get_next_id).
+    """
+    try:
+        for fd, link in syscall.xdp_links():
+            if (link.program_id, link.ifindex) == (program_id, ifindex):
+                syscall.link_detach(fd)
+                return True
+    except PermissionError:
+        fix = "run this once by hand, as root and outside a unit"
+        raise KernelError(f"taking off somebody else's XDP program needs CAP_SYS_ADMIN; {fix}") from None
     return False

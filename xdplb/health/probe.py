@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from xdplb.health.check import ProbeEnded
 from xdplb.health.kinds import Kind
+from xdplb.logs import log_bug
 from xdplb.model import Address, Check
 
 # Imported when the first probe of its kind begins: who does not use QUIC does not load it.
@@ -145,7 +146,7 @@ def _log_stumble(error: BaseException, where: str) -> None:
     now = time.monotonic()
     if now >= _next_log_s:
         _next_log_s = now + LOG_PAUSE_S
-        log.error("%s", where, exc_info=error)
+        log_bug(log, where, error)
 
 
 def printable(text: str) -> str:

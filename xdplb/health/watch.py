@@ -24,6 +24,7 @@ from xdplb.health.connector import Connector, Ended
 from xdplb.health.kinds import Kind
 from xdplb.health.probe import Target, probe
 from xdplb.health.subjects import Subject, Wanted, Wants
+from xdplb.logs import log_bug, log_event
 
 log = logging.getLogger("xdplb")
 
@@ -49,6 +50,8 @@ class _Runner:
     began: float = 0.0  # the last probe, by the same
     last: ProbeEnded | None = None
     at: float = 0.0  # when `last` ended, seconds since 1970
+    passed: int = 0  # probes that ended so
+    failed: int = 0
     under_way: bool = False
     task: asyncio.Task[None] | None = None
     try_number: int = 0
@@ -239,8 +242,8 @@ class Watch:
         """Begin a probe; a bug costs this one, and not the check."""
         try:
             self._begin(runner)
-        except Exception:
-            log.exception("a probe could not begin")
+        except Exception as error:
+            log_bug(log, "a probe could not begin", error)
             if runner.under_way:
                 runner.under_way = False
                 self._under_way -= 1
@@ -284,7 +287,7 @@ class Watch:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error:
-            log.critical("a probe has ended by a bug", exc_info=error)
+            log_bug(log, "a probe has ended by a bug", error)
         if runner.task is task and not runner.over:  # it has not said how it ended
             self._ended(runner, ProbeEnded(False, f"{runner.subject.check.kind}: the probe broke off, see the log"))
 
@@ -298,6 +301,7 @@ class Watch:
             self._schedule(runner, runner.subject.check.interval_s)
             return
         runner.last, runner.at = ended, time.time()
+        runner.passed, runner.failed = runner.passed + ended.passed, runner.failed + (not ended.passed)
         machine = runner.machine
         said, warning, passes_since = machine.said, machine.warning, machine.passes_since
         self._carry_out(runner, machine.handle(ended, boot_time()), ended=True)
@@ -341,7 +345,8 @@ class Watch:
         """This host's own trouble says nothing of a backend."""
         if time.monotonic() - self._troubled > TROUBLE_S:
             self._troubled = time.monotonic()
-            log.warning("probes could not be sent from here: %s", error)
+            text = f"probes could not be sent from here: {error}"
+            log_event(log, logging.WARNING, "probes_unsent", text, error=error)
 
     # --- for people -----------------------------------------------------------------------------------------
 
@@ -353,6 +358,12 @@ class Watch:
     def document(self, key: Key) -> list[dict[str, Any]]:
         """Return the state of each check of a backend: `checks` of the status document."""
         return [self._describe(self._runners[subject]) for subject in self.subjects_of(key)]
+
+    def totals(self, key: Key) -> tuple[int, int, float | None]:
+        """Return how many probes of a backend passed and failed, and when a check of it last changed (boot time)."""
+        runners = [self._runners[subject] for subject in self.subjects_of(key)]
+        times = [r.machine.since for r in runners if r.machine.up is not None and r.machine.since is not None]
+        return sum(r.passed for r in runners), sum(r.failed for r in runners), max(times, default=None)
 
     def _describe(self, runner: _Runner) -> dict[str, Any]:
         subject, last = runner.subject, runner.last
