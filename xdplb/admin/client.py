@@ -33,8 +33,9 @@ class _Connection(http.client.HTTPConnection):
 class Client:
     """The daemon, as commands see it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        """`timeout_s`: how long the daemon may keep silent, where nothing else is said of a request."""
+        self.path, self.timeout_s = path, timeout_s
 
     def status(self) -> dict[str, Any]:
         """Return the status document. Raises DaemonError."""
@@ -114,8 +115,8 @@ class Client:
         """Return what the guard's lists say of an address. Raises ConfigError, DaemonError."""
         return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
 
-    def _ask(self, method: str, path: str, body: Any = None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        with contextlib.closing(_Connection(self.path, timeout_s)) as connection, _told(self.path):
+    def _ask(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> dict[str, Any]:
+        with contextlib.closing(_Connection(self.path, timeout_s or self.timeout_s)) as connection, _told(self.path):
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             document: dict[str, Any] = json.loads(answer.read())
@@ -135,9 +136,11 @@ def _told(path: Path) -> Iterator[None]:
     except UnicodeEncodeError:
         raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
     except PermissionError:
-        raise DaemonError(f"no permission for {path}; run this as root") from None
+        raise DaemonError(f"no permission for {path}; run it with `sudo`, or as a user who has a role there") from None
     except (FileNotFoundError, ConnectionRefusedError):
-        raise DaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
+        raise DaemonError(
+            f"no daemon answers at {path}; start it with `xdplb run CONFIG`, or see `systemctl status xdplb`"
+        ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DaemonError(f"the daemon at {path} did not answer ({error or type(error).__name__})") from None
 

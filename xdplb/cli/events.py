@@ -17,7 +17,13 @@ from xdplb.cli.main import Target
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one event a line.")
 @click.pass_obj
 def events(target: Target, follow: bool, as_json: bool) -> None:
-    """Show what became of backends since the daemon's start: up, down, draining, and why."""
+    """Show what became of backends since the daemon's start, and why.
+
+    \b
+    Example:
+      xdplb events
+      xdplb events --follow --json
+    """
     for event in Client(target.socket).events(follow):
         click.echo(json.dumps(event) if as_json else _line(event))
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 
 from xdplb import __version__
+from xdplb.cli import names
+from xdplb.cli.lazy import Lazy
 from xdplb.errors import XdplbError
 
 _COMMANDS = {
@@ -20,6 +22,7 @@ _COMMANDS = {
     "confirm": "xdplb.cli.confirm:confirm",
     "check-config": "xdplb.cli.check_config:check_config",
     "status": "xdplb.cli.status:status",
+    "services": "xdplb.cli.services:services",
     "check": "xdplb.cli.check:check",
     "events": "xdplb.cli.events:events",
     "top": "xdplb.cli.top:top",
@@ -29,6 +32,26 @@ _COMMANDS = {
     "guard": "xdplb.cli.guard:guard",
     "detach": "xdplb.cli.detach:detach",
     "decap": "xdplb.cli.decap:decap",
+    "completion": "xdplb.cli.completion:completion",
+}
+
+# The first sentence of each, so that --help imports none of them; a test compares.
+_HELPS = {
+    "run": "Balance as CONFIG says, until SIGTERM or Ctrl-C.",
+    "confirm": "Have what `run --confirm` attached stay.",
+    "check-config": "Check CONFIG; say what it describes or what is wrong with it.",
+    "status": "Show services, backends and counters.",
+    "services": "List VIPs and backends in the manner of `ipvsadm -Ln`.",
+    "check": "Run each check of BACKEND once, now.",
+    "events": "Show what became of backends since the daemon's start, and why.",
+    "top": "Watch services and backends live; `?` shows the keys.",
+    "plan": "Say what a restart with CONFIG would change; change nothing.",
+    "backend": "Add, remove, drain, undrain and weigh backends while traffic flows.",
+    "flows": "Show or forget the flows that are remembered.",
+    "guard": "Block and allow sources of packets to VIPs.",
+    "detach": "Take the program off its interface and remove its tables.",
+    "decap": "Take off outer headers on a backend, so that its stack sees the client's packet.",
+    "completion": "Print what makes SHELL complete xdplb's commands, options and names.",
 }
 
 
@@ -49,33 +72,35 @@ class Target:
         return Path("/run/xdplb", self.name, "admin.sock")
 
 
-class _Lazy(click.Group):
-    """Commands by name; a command's imports are paid only when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Lazy, places=_COMMANDS, helps=_HELPS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xdplb")
 @click.option(
-    "--name", envvar="XDPLB_NAME", help="The balancer's name; `run` takes it instead of balancer.name. [default: main]"
+    "--name",
+    envvar="XDPLB_NAME",
+    help="The balancer's name; `run` takes it instead of balancer.name. [default: main]",
+    shell_complete=names.balancers,
 )
 @click.pass_context
 def cli(ctx: click.Context, name: str | None) -> None:
-    """A load balancer whose packet core is an XDP program."""
+    """A load balancer whose packet core is an XDP program.
+
+    \b
+    Example:
+      xdplb --name main status
+    """
+    ctx.color = _colour()
     if name is not None:
         from xdplb.values import parse_place
 
         parse_place("--name", name)
     ctx.obj = Target(name)
+
+
+def _colour() -> bool | None:
+    """Return what NO_COLOR and FORCE_COLOR say (no-color.org, force-color.org); None: colours on a terminal only."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
 
 
 def main() -> None:

@@ -16,7 +16,12 @@ from xdplb.cli.main import Target
 @click.argument("config", type=click.Path(path_type=Path))
 @click.pass_obj
 def plan(target: Target, config: Path) -> None:
-    """Say what a restart with CONFIG would change; change nothing."""
+    """Say what a restart with CONFIG would change; change nothing.
+
+    \b
+    Example:
+      xdplb plan /etc/xdplb.toml
+    """
     from xdplb.config import read_config  # other commands show plans, too, and need none of it
 
     read_config(config)

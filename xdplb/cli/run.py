@@ -39,6 +39,11 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
     """Balance as CONFIG says, until SIGTERM or Ctrl-C.
 
     Forwarding goes on without the daemon; `xdplb detach` ends it.
+
+    \b
+    Example:
+      xdplb run /etc/xdplb.toml
+      xdplb run /etc/xdplb.toml --confirm 30s
     """
     from xdplb.config import read_config  # after click has parsed: `--help` needs none of it
 

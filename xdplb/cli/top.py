@@ -13,7 +13,13 @@ from xdplb.cli.main import Target
 @click.option("--seconds", default=None, type=click.FloatRange(0.1), help="End after this long.")
 @click.pass_obj
 def top(target: Target, interval: float, seconds: float | None) -> None:
-    """Watch services and backends live; `?` shows the keys."""
+    """Watch services and backends live; `?` shows the keys.
+
+    \b
+    Example:
+      xdplb top
+      xdplb top --interval 0.5 --seconds 60
+    """
     from xdplb.tui.screen import run
 
     run(Client(target.socket).status, interval, seconds)
