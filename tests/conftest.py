@@ -15,7 +15,7 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "second_lab", "play", "plain"}
-ROOT_FIXTURES |= {"lab", "stand", "running"}
+ROOT_FIXTURES |= {"lab", "stand", "running", "box", "named", "run_folder"}
 pytest_plugins = ["tests.rig.net", "tests.rig.second", "tests.rig.servers"]
 
 

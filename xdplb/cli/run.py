@@ -42,7 +42,6 @@ def run(target: Target, config: Path, replace: bool, confirm: str | None, self_t
 
     \b
     Example:
-      xdplb run /etc/xdplb.toml
       xdplb run /etc/xdplb.toml --confirm 30s
     """
     from xdplb.config import read_config  # after click has parsed: `--help` needs none of it
