@@ -76,7 +76,6 @@ def test_balancers_and_interfaces_are_those_of_this_machine() -> None:
 
 def test_without_a_daemon_there_are_none() -> None:
     assert offered("backend", "drain") == []
-    assert offered("stat") == []
 
 
 def test_a_daemon_that_is_busy_is_not_waited_for(run_folder: Path) -> None:
