@@ -99,7 +99,8 @@ def command_page(context: click.Context, page: str, below: list[tuple[str, click
 
 def _help(command: click.Command) -> tuple[list[str], list[str]]:
     """Return the paragraphs of a command's help, and the lines of its example."""
-    paragraphs, example = [], []
+    paragraphs: list[str] = []
+    example: list[str] = []
     for part in re.split(r"\n\s*\n", cleandoc(command.help or "")):
         first, *rest = part.strip("\b\n ").splitlines()
         if first == "Example:":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import click
 import pytest
@@ -22,7 +23,7 @@ from xdplb.errors import DaemonError
 
 # A command of a few lines, in a process of its own. What it finds is a number that grows; at 3 the daemon is away.
 PROGRAM = """
-import itertools, sys, click
+import itertools, click
 from xdplb.cli import main
 from xdplb.cli.shown import Shown, shown
 from xdplb.errors import DaemonError
@@ -33,7 +34,7 @@ numbers = itertools.count(1)
 @shown
 def look():
     number = next(numbers)
-    if number == int(sys.argv[0]):
+    if number == AWAY_AT:
         raise DaemonError("no daemon answers; start it")
     return Shown({"number": number}, [click.style(f"number {number}", fg="green"), *map(str, range(100, 140))])
 
@@ -44,17 +45,15 @@ main.main()
 
 @dataclass
 class Look:
-    """Started with what was typed."""
+    """Started with what was typed, in a pipe or with the streams that are given."""
 
     arguments: list[str]
     away_at: int = 0
-    streams: dict[str, object] = field(default_factory=dict)
+    streams: dict[str, Any] = field(default_factory=lambda: {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE})
 
     def __enter__(self) -> subprocess.Popen[str]:
-        program = PROGRAM.replace("sys.argv[0]", str(self.away_at))
-        argv = [sys.executable, "-c", program, "look", *self.arguments]
-        streams = self.streams or {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.child: subprocess.Popen[str] = subprocess.Popen(argv, text=True, start_new_session=True, **streams)  # type: ignore[call-overload]
+        argv = [sys.executable, "-c", PROGRAM.replace("AWAY_AT", str(self.away_at)), "look", *self.arguments]
+        self.child: subprocess.Popen[str] = subprocess.Popen(argv, text=True, start_new_session=True, **self.streams)
         return self.child
 
     def __exit__(self, *_: object) -> None:

@@ -89,7 +89,7 @@ def cli(ctx: click.Context, name: str | None) -> None:
       xdplb --name main status
     """
     ctx.color = _colour()
-    if name is not None:
+    if name is not None and not (name.isascii() and name.isalnum() and len(name) < 32):  # those need no import
         from xdplb.values import parse_place
 
         parse_place("--name", name)
