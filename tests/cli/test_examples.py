@@ -31,7 +31,7 @@ from xdplb.dataplane.loader import Place
 
 LASTING = {"run", "top", "decap run"}
 LASTING_OPTIONS = {"--follow", "--watch"}
-STATUSES = {"plan": {0, 2}, "apply": {0, 2}, "diff": {0, 2}, "doctor": {0, 1, 2}}  # the others end with 0
+STATUSES = {"plan": {0, 2}, "apply": {0, 2}, "diff": {0, 2}, "doctor": {0, 1, 3}}  # the others end with 0
 HOSTS = {"run": "client", "detach": "client", "decap run": "client", "decap detach": "client", "decap status": "b1"}
 
 COMMANDS = [name.removeprefix("xdplb ") for name in commands(cli, "xdplb")]

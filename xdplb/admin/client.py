@@ -136,7 +136,7 @@ def _told(path: Path) -> Iterator[None]:
     except UnicodeEncodeError:
         raise ConfigError("argument", "is not text in UTF-8", "type the name as `xdplb status` shows it") from None
     except PermissionError:
-        raise DaemonError(f"no permission for {path}; run it with `sudo`, or as a user who has a role there") from None
+        raise DaemonError(f"no permission for {path}; use `sudo`, or get a role in [admin]") from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise DaemonError(
             f"no daemon answers at {path}; start it with `xdplb run CONFIG`, or see `systemctl status xdplb`"

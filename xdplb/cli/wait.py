@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from xdplb.admin.client import Client
-from xdplb.cli.progress import Progress
+from xdplb.cli.bar import Bar
 from xdplb.errors import ConfigError
 
 LOOK_S = 0.25
@@ -47,21 +47,21 @@ def wait_gone(client: Client, entries: list[Entry], aside: bool = False) -> None
     Ends the command with status 1 when somebody takes the drain back, with 130 on Ctrl-C, which changes nothing.
     """
     told: dict[tuple[str, str], tuple[float, str]] = {}
-    progress = Progress()
+    bar = Bar()
     try:
         while entries:
             now = _look(client, entries)
-            progress.clear()
+            bar.clear()
             pairs = zip(entries, now, strict=True)
             entries = [new for old, new in pairs if not _over(old, new, aside) and new is not None]
-            if not (progress.on and sys.stdout.isatty()):
+            if not (bar.on and sys.stdout.isatty()):
                 for line in _news(told, entries):
                     click.echo(line, err=aside)
             if entries:
-                progress.show(sum(entry["flows_left"] or 0 for entry in entries), "; ".join(map(_line, entries)))
+                bar.show(sum(entry["flows_left"] or 0 for entry in entries), "; ".join(map(_line, entries)))
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        progress.clear()
+        bar.clear()
         for entry in entries:
             goes_on = f"{_title(entry)} goes on ({entry['reason']})"
             click.echo(f"{goes_on}; `xdplb backend undrain {entry['name']}` takes it back", err=True)

@@ -7,7 +7,7 @@ import sys
 WIDTH = 24
 
 
-class Progress:
+class Bar:
     """The line; `clear` it before anything else is printed."""
 
     def __init__(self) -> None:

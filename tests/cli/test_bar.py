@@ -8,12 +8,12 @@ import sys
 from tests.rig.terminal import Terminal
 
 PROGRAM = """
-from xdplb.cli.progress import Progress
-progress = Progress()
-progress.show(400, "web/b2: 400 flows left")
-progress.show(100, "web/b2: 100 flows left")
-progress.show(0, "web/b2: no flow left")
-progress.clear()
+from xdplb.cli.bar import Bar
+bar = Bar()
+bar.show(400, "web/b2: 400 flows left")
+bar.show(100, "web/b2: 100 flows left")
+bar.show(0, "web/b2: no flow left")
+bar.clear()
 print("end")
 """
 FULL, EMPTY = "#" * 24, "-" * 24
