@@ -12,7 +12,7 @@ from xdplb.cli.bar import Bar
 bar = Bar()
 bar.show(400, "web/b2: 400 flows left")
 bar.show(100, "web/b2: 100 flows left")
-bar.show(0, "web/b2: no flow left")
+bar.show(0, "web/b2: no flow left" + " " * 200 + "too long")
 bar.clear()
 print("end")
 """
@@ -22,7 +22,7 @@ FULL, EMPTY = "#" * 24, "-" * 24
 def test_it_is_written_over_and_gone_at_the_end() -> None:
     with Terminal() as terminal, terminal.spawn([sys.executable, "-c", PROGRAM]):
         text = terminal.read(lambda text: "end" in text)
-    lines = text.split("\r\x1b[K")
+    lines = [line.rstrip() for line in text.split("\r\x1b[K")]
     assert lines[1:4] == [
         f"[{EMPTY}] web/b2: 400 flows left",
         f"[{'#' * 18}{'-' * 6}] web/b2: 100 flows left",

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 
 from tests.rig.admin import serving, status_of
+from xdplb.cli import names
 from xdplb.cli.main import cli
 from xdplb.tui.fake_daemon import FakeDaemon, make_backend, make_service
 
@@ -52,7 +54,7 @@ def named(run_folder: Path) -> Iterator[str]:
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize(
-    ("words", "typed", "names"),
+    ("words", "typed", "wanted"),
     [
         (["services"], "", ["web", "dns"]),
         (["backend", "add"], "d", ["dns"]),
@@ -64,14 +66,25 @@ def named(run_folder: Path) -> Iterator[str]:
         (["completion"], "", ["bash", "zsh", "fish"]),
     ],
 )
-def test_names_are_those_that_there_are(words: list[str], typed: str, names: list[str]) -> None:
-    assert offered(*words, typed=typed) == names
+def test_names_are_those_that_there_are(words: list[str], typed: str, wanted: list[str]) -> None:
+    assert offered(*words, typed=typed) == wanted
 
 
 @pytest.mark.usefixtures("named")
 def test_balancers_and_interfaces_are_those_of_this_machine() -> None:
     assert NAME in offered("--name")
     assert "lo" in offered("decap", "run", "--interface")
+
+
+@pytest.mark.usefixtures("named")
+def test_reasons_come_with_how_often_they_were_given() -> None:
+    context = click.Context(cli)
+    context.params["name"] = NAME
+    found = names.reasons(context, click.Option(["--reason"]), "dropped_no")
+    assert [(item.value, item.help) for item in found] == [
+        ("dropped_no_backend", "0 packets"),
+        ("dropped_no_headroom", "0 packets"),
+    ]
 
 
 def test_without_a_daemon_there_are_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 WIDTH = 24
@@ -18,7 +19,8 @@ class Bar:
         """Draw how much of the most that was ever left is done."""
         self.most = max(self.most, left)
         done = WIDTH - (WIDTH * left // self.most if self.most else WIDTH)
-        self._write(f"\r\x1b[K[{'#' * done}{'-' * (WIDTH - done)}] {text}")
+        room = shutil.get_terminal_size().columns - WIDTH - 4  # a line that wraps could not be written over
+        self._write(f"\r\x1b[K[{'#' * done}{'-' * (WIDTH - done)}] {text[:room]}")
 
     def clear(self) -> None:
         """Take the line away."""
