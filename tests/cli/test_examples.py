@@ -10,11 +10,13 @@ Commands that last are run on a terminal, and ended by Ctrl-C when they have sai
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import click
 import pytest
@@ -49,6 +51,14 @@ def examples(name: str) -> list[str]:
     """Return the lines of a command's example."""
     found = re.search(r"^\s*Example:\n((?: +xdplb .*\n?)+)", find(name).help or "", re.M)
     return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+def documents(text: str) -> list[Any]:
+    """Return the JSON documents of an output: one, or one a line."""
+    try:
+        return [json.loads(text)]
+    except ValueError:
+        return [json.loads(line) for line in text.splitlines()]
 
 
 @dataclass
@@ -107,6 +117,8 @@ def test_the_examples_work(box: Box, name: str) -> None:
         with box.stand.lab.inside(host):
             done = CliRunner().invoke(cli, words)
         assert done.exit_code in STATUSES.get(name, {0}), (line, done.output, done.exception)
+        if "--json" in words:
+            assert documents(done.stdout), line
     own = f"{box.stand.name}-own"
     for place in (Place(own), decap.place_for(own)) if HOSTS.get(name) == "client" else ():
         remove(place)

@@ -126,7 +126,7 @@ def undrain(target: Target, name: str, service: str | None, plan: bool, as_json:
 
     \b
     Example:
-      xdplb backend undrain b2
+      xdplb backend undrain b2 --json
     """
     _tell("undrained", Client(target.socket).undrain_backend(name, service, plan), as_json)
 

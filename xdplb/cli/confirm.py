@@ -17,7 +17,7 @@ def confirm(target: Target, as_json: bool) -> None:
 
     \b
     Example:
-      xdplb confirm
+      xdplb confirm --json
     """
     answer = Client(target.socket).confirm()
     if as_json:

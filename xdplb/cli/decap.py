@@ -153,7 +153,7 @@ def detach(name: str, as_json: bool) -> None:
 
     \b
     Example:
-      xdplb decap detach
+      xdplb decap detach --json
     """
     from xdplb import decap as agent
     from xdplb.dataplane import loader

@@ -25,7 +25,7 @@ def detach(target: Target, purge: bool, as_json: bool) -> None:
     \b
     Example:
       xdplb detach
-      xdplb detach --purge
+      xdplb detach --purge --json
     """
     from xdplb import state, tunnel
     from xdplb.dataplane.loader import Place

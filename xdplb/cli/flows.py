@@ -50,7 +50,7 @@ def clear(target: Target, as_json: bool) -> None:
 
     \b
     Example:
-      xdplb flows clear
+      xdplb flows clear --json
     """
     answer = Client(target.socket).clear_flows()
     if as_json:

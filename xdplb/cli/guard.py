@@ -57,7 +57,7 @@ def forget(target: Target, prefixes: tuple[str, ...], as_json: bool) -> None:
 
     \b
     Example:
-      xdplb guard forget 203.0.113.0/24
+      xdplb guard forget 203.0.113.0/24 --json
     """
     _tell("off both lists", Client(target.socket).change_lists(dict.fromkeys(prefixes)), as_json)
 

@@ -21,13 +21,7 @@ def _live(find: Callable[[dict[str, Any], click.Context], Names]) -> Complete:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         document = _status(ctx)
         found = dict(find(document, ctx)) if document else {}
-        typed = ctx.params.get(param.name or "")
-        given = typed if isinstance(typed, tuple) else ()
-        return [
-            CompletionItem(name, help=about)
-            for name, about in found.items()
-            if name.startswith(incomplete) and name not in given
-        ]
+        return [CompletionItem(name, help=about) for name, about in found.items() if name.startswith(incomplete)]
 
     return complete
 
