@@ -8,6 +8,8 @@ help:
 	@echo 'make lab     the network of the demo, to play with; `make lab-down` removes it (root)'
 	@echo 'make bench   ns per packet against two floors (root); `make bench-compare REV=v0.1` beside another'
 	@echo 'make bench-checks  ten thousand checks, from a result to the tables, and scrapes (root): two minutes'
+	@echo 'make bench-cli   how long commands take, and what they import'
+	@echo 'make man     the manual pages, into .cache/man'
 	@echo 'make fuzz    ten million packets through the program and its model (root): minutes'
 	@echo 'make consistency  500 held flows and 200 new ones a second through every change (root): minutes'
 	@echo 'make systemd-check  the units as systemd reads them, and how much they may do'
@@ -61,6 +63,14 @@ bench-checks:
 	@$(PY) -m tools.bench_change
 	@$(PY) -m tools.bench_metrics
 
+bench-cli:
+	@tools/setup
+	@$(PY) -m tools.bench_cli
+
+man:
+	@tools/setup
+	@$(PY) -m tools.man .cache/man
+
 fuzz:
 	@tools/setup
 	@$(PY) -m tools.fuzz --packets 10000000 --configs 240
@@ -75,4 +85,4 @@ systemd-check:
 
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks fuzz consistency systemd-check
+.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks bench-cli man fuzz consistency systemd-check

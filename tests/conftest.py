@@ -15,7 +15,7 @@ from xdplb.dataplane import loader
 from xdplb.dataplane.plane import SWITCHES
 
 ROOT_FIXTURES = {"xdp", "xdp_session", "full", "place", "agent", "second", "second_lab", "play", "plain"}
-ROOT_FIXTURES |= {"lab", "stand", "running", "traced", "served", "reloading"}
+ROOT_FIXTURES |= {"lab", "stand", "running", "traced", "served", "reloading", "box", "named", "run_folder"}
 pytest_plugins = ["tests.rig.net", "tests.rig.reloading", "tests.rig.second", "tests.rig.servers"]
 
 

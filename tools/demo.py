@@ -22,7 +22,6 @@ import click
 
 from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import ROOT, Stand, read_report, wait_for
-from xdplb.admin import client
 from xdplb.admin.client import Client
 from xdplb.dataplane import syscall
 from xdplb.errors import XdplbError
@@ -313,7 +312,7 @@ def play_on_screen(demo: Demo) -> None:
     class Shown(Client):
         """The daemon, with the step in place of its name, for as long as there are steps."""
 
-        def status(self, timeout_s: float = client.TIMEOUT_S) -> dict[str, Any]:
+        def status(self, timeout_s: float | None = None) -> dict[str, Any]:
             if not thread.is_alive():
                 raise _Over
             return {**super().status(timeout_s), "name": f"demo: {demo.step}"}

@@ -207,6 +207,7 @@ class DesiredService:
     idle_timeout_s: float = 3600.0
     second_chance: bool = False
     passive: bool = False
+    forward: Forward = Forward.IPIP
 
     @property
     def mtu(self) -> int:
@@ -432,6 +433,7 @@ def _service(
         service.idle_timeout_s,
         service.second_chance,
         service.passive,
+        service.forward,
     )
 
 

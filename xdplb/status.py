@@ -65,6 +65,7 @@ def services_document(
         {
             "name": service.name,
             "vips": [str(vip) for vip in service.vips],
+            "forward": str(service.forward),
             "ring_size": service.ring_size,
             "moving_slots": slots.moving.get(service.identity, 0),
             "moved_slots": slots.moved.get(service.identity, 0),

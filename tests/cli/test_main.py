@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from tests.cli.test_names import NAME, run_folder  # a fixture
+from tests.rig.admin import At
+from tools.lab.stand import ROOT
+from xdplb.cli.status import status
+
+__all__ = ["run_folder"]
 
 
 def xdplb(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -49,13 +62,51 @@ def test_help_names_every_command() -> None:
         assert f"\n  {command} " in done.stdout
 
 
-def test_reading_commands_import_neither_compiler_nor_netlink_nor_screen() -> None:
+HEAVY = {"bcc", "pyroute2", "rich", "aiohttp", "msgspec", "asyncio", "xdplb.model", "xdplb.config", "logging"}
+
+
+@pytest.mark.parametrize("typed", ["--help", "status", "services", "events", "flows status", "guard find 192.0.2.1"])
+def test_what_is_typed_often_imports_nothing_that_takes_long(typed: str) -> None:
     code = (
-        "import sys, xdplb.cli.status, xdplb.cli.backend, xdplb.cli.main; "
-        "print([m for m in ('bcc', 'pyroute2', 'rich', 'aiohttp', 'msgspec', 'asyncio') if m in sys.modules])"
+        "import sys; sys.argv[1:] = ['--name', 'nobody', *sys.argv[1].split()]; from xdplb.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stdout
+    done = subprocess.run([sys.executable, "-c", code, typed], capture_output=True, text=True)
+    assert HEAVY & set(done.stderr.split()) == set()
+    assert "xdplb.cli.main" in done.stderr.split()
+
+
+def test_the_exit_statuses_are_documented() -> None:
+    head = (ROOT / "docs/commands.md").read_text().split("| command | does |")[0]
+    assert re.findall(r"^\| ([\d, ]+) \|", head, re.M) == ["0", "1", "2", "130", "0, 2, 1", "0, 1, 3"]
+
+
+def test_ctrl_c_ends_what_is_not_through_with_130(run_folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(run_folder / "admin.sock"))
+        listener.listen()
+        argv = [sys.executable, "-m", "xdplb", "--name", NAME, "status"]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as asking:
+            listener.accept()  # from now on it waits for an answer that does not come
+            asking.send_signal(signal.SIGINT)
+            assert asking.wait(10) == 130
+            assert asking.stderr
+            assert "Traceback" not in asking.stderr.read()
+
+
+def test_who_may_not_ask_is_told_how_to(run_folder: Path) -> None:
+    path = run_folder / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            done = CliRunner().invoke(status, [], obj=At(None, path=path))
+        finally:
+            os.seteuid(0)
+    fix = "use `sudo`, or get a role in [admin]"
+    assert str(done.exception) == f"no permission for {path}; {fix}"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import click
 import pytest
 
+from tests.rig.terminal import Terminal
 from xdplb.admin.client import Client
 from xdplb.cli.wait import flows_text, wait_counted, wait_gone
 
@@ -114,6 +116,30 @@ def test_it_ends_when_the_last_flow_or_the_backend_is_gone_or_the_time_is_over(
     with answering(tmp_path / "s", answers) as client:
         wait_gone(client, [LEAVING])
     assert capsys.readouterr().out.splitlines() == told
+
+
+def test_what_is_told_keeps_out_of_the_way_of_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(tmp_path / "s", [{"flows_left": 9}, {"flows_left": 0, "gone": True}]) as client:
+        wait_gone(client, [LEAVING], aside=True)
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == ("", ["web/b2: 9 flows left", "web/b2: its last flow is gone"])
+
+
+def test_on_a_terminal_a_bar_says_how_far_it_is(tmp_path: Path) -> None:
+    program = (
+        "import json, sys; from pathlib import Path; from xdplb.admin.client import Client\n"
+        "from xdplb.cli.wait import wait_gone; wait_gone(Client(Path(sys.argv[1])), [json.loads(sys.argv[2])])"
+    )
+    answers: list[dict[str, Any]] = [{"flows_left": 8}, {"flows_left": 2}, {"flows_left": 0, "gone": True}]
+    argv = [sys.executable, "-c", program, str(tmp_path / "s"), json.dumps(LEAVING)]
+    with answering(tmp_path / "s", answers), Terminal() as terminal, terminal.spawn(argv):
+        text = terminal.read(lambda text: "gone" in text)
+    told = [part for part in text.replace("\r\n", "").split("\r\x1b[K") if part]
+    assert told == [
+        f"[{'-' * 24}] web/b2: 8 flows left",
+        f"[{'#' * 18}{'-' * 6}] web/b2: 2 flows left",
+        "web/b2: its last flow is gone",
+    ]
 
 
 def test_a_drain_that_somebody_takes_back_ends_it_with_status_1(

@@ -72,13 +72,14 @@ class _Connection(http.client.HTTPConnection):
 class Client:
     """The daemon, as commands see it."""
 
-    def __init__(self, path: Path | Remote) -> None:
-        self.path = path
+    def __init__(self, path: Path | Remote, timeout_s: float = TIMEOUT_S) -> None:
+        """`timeout_s`: how long the daemon may keep silent, where nothing else is said of a request."""
+        self.path, self.timeout_s = path, timeout_s
 
     def _connect(self, timeout_s: float | None) -> http.client.HTTPConnection:
         return self.path.connect(timeout_s) if isinstance(self.path, Remote) else _Connection(self.path, timeout_s)
 
-    def status(self, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    def status(self, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the status document. Raises DaemonError."""
         return self._ask("GET", "/v1/status", timeout_s=timeout_s)
 
@@ -226,8 +227,8 @@ class Client:
         """Return what the guard's lists say of an address. Raises ConfigError, DaemonError."""
         return self._ask("GET", "/v1/guard?" + urlencode({"address": address}))
 
-    def _ask(self, method: str, path: str, body: Any = None, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-        with contextlib.closing(self._connect(timeout_s)) as connection, _told(self.path):
+    def _ask(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> dict[str, Any]:
+        with contextlib.closing(self._connect(timeout_s or self.timeout_s)) as connection, _told(self.path):
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
             answer = connection.getresponse()
@@ -254,7 +255,7 @@ def _told(path: Path | Remote) -> Iterator[None]:
     except XdplbError:
         raise
     except PermissionError:
-        raise DaemonError(f"no permission for {path}; run this as root, or get a role in [admin]") from None
+        raise DaemonError(f"no permission for {path}; use `sudo`, or get a role in [admin]") from None
     except ssl.SSLError as error:
         raise DaemonError(f"{path}: {_tls_words(error)}") from None
     except (BrokenPipeError, ConnectionResetError):  # http.client.RemoteDisconnected is one
@@ -265,7 +266,9 @@ def _told(path: Path | Remote) -> Iterator[None]:
     except (socket.gaierror, TimeoutError) as error:
         raise DaemonError(f"{path} cannot be reached ({error.strerror or error or 'no answer'})") from None
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoDaemonError(f"no daemon answers at {path}; start it with `xdplb run CONFIG`") from None
+        raise NoDaemonError(
+            f"no daemon answers at {path}; start it with `xdplb run CONFIG`, or see `systemctl status xdplb`"
+        ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DaemonError(f"the daemon at {path} did not answer ({error or type(error).__name__})") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdplb import events
 from xdplb.admin.shapes import COUNT, FLAG, NUMBER, SECONDS, TEXT, Schema, by_name, many, maybe, record, ref
-from xdplb.model import Mode, State
+from xdplb.model import Forward, Mode, State
 
 STATE: Schema = {"type": "string", "enum": [str(state) for state in State]}
 CHANGE: Schema = {"type": "string", "enum": ["added", "removed", "changed", "kept"]}
@@ -58,6 +58,7 @@ BACKEND = record(
 SERVICE = record(
     name=TEXT,
     vips=many(TEXT),
+    forward={"type": "string", "enum": [str(way) for way in Forward]},
     ring_size=COUNT,
     moving_slots=COUNT,
     moved_slots=COUNT,

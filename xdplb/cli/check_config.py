@@ -7,11 +7,19 @@ from pathlib import Path
 
 import click
 
+from xdplb.cli.shown import Shown, shown
+
 
 @click.command("check-config")
 @click.argument("config", type=click.Path(path_type=Path))
-def check_config(config: Path) -> None:
-    """Check CONFIG; say what it describes or what is wrong with it."""
+@shown
+def check_config(config: Path) -> Shown:
+    """Check CONFIG; say what it describes or what is wrong with it.
+
+    \b
+    Example:
+      xdplb check-config /etc/xdplb.toml
+    """
     from xdplb.admin.callers import unknown_users
     from xdplb.admin.certificates import make_context
     from xdplb.config import read_config
@@ -19,12 +27,13 @@ def check_config(config: Path) -> None:
     checked = read_config(config)
     if checked.admin.listen:
         make_context(checked.admin)
-    backends = sum(len(service.backends) for service in checked.services)
-    click.echo(
-        f"{config}: {len(checked.services)} services, {backends} backends, on {', '.join(checked.balancer.interfaces)}"
-    )
-    for name in checked.balancer.interfaces:
-        if name not in {there for _, there in socket.if_nameindex()}:
-            click.echo(f"note: this machine has no interface {name!r}", err=True)
     for problem in unknown_users(checked.admin):
         click.echo(f"note: {problem}", err=True)
+    there, wanted = {name for _, name in socket.if_nameindex()}, checked.balancer.interfaces
+    missing = [name for name in wanted if name not in there]
+    for name in missing:
+        click.echo(f"note: this machine has no interface {name!r}", err=True)
+    services, backends = len(checked.services), sum(len(service.backends) for service in checked.services)
+    document = {"path": str(config), "services": services, "backends": backends, "interfaces": wanted}
+    text = f"{config}: {services} services, {backends} backends, on {', '.join(wanted)}"
+    return Shown({**document, "missing_interfaces": missing}, [text])

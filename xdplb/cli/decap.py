@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import signal
 from typing import TYPE_CHECKING
 
 import click
 
+from xdplb.cli import names
+from xdplb.cli.shown import Shown, as_json, shown, tell_json
 from xdplb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ _name = click.option("--name", default="main", show_default=True, help="Tells se
 
 @click.group()
 def decap() -> None:
-    """Take off the balancer's outer header on a backend, so that its stack sees the client's packet."""
+    """Take off outer headers on a backend, so that its stack sees the client's packet."""
 
 
 @decap.command()
 @_name
-@click.option("--interface", required=True, help="Where packets from the balancer arrive.")
+@click.option(
+    "--interface", required=True, help="Where packets from the balancer arrive.", shell_complete=names.interfaces
+)
 @click.option("--from", "sources", multiple=True, metavar="PREFIX", help="Believe only this balancer; repeatable.")
 @click.option("--vip", "vips", multiple=True, metavar="PREFIX", help="Hand on only what is for this; repeatable.")
 @click.option("--gue-port", default="6080", metavar="PORT", show_default=True, help="UDP port to which GUE comes.")
@@ -48,10 +50,17 @@ def run(
     report_port: str,
     mode: str,
 ) -> None:
-    """Attach to an interface, and wait for SIGTERM or Ctrl-C; what is attached goes on (`decap detach` ends it).
+    """Attach to an interface, and wait for SIGTERM or Ctrl-C.
 
+    What is attached goes on (`xdplb decap detach` ends it).
     A PREFIX is an address too.
+
+    \b
+    Example:
+      xdplb decap run --interface eth0 --from 10.0.2.2
     """
+    import asyncio
+
     from xdplb import decap as agent
     from xdplb import notify
     from xdplb.dataplane import loader
@@ -120,25 +129,33 @@ def _report(pinned: Pinned, whom: Whom) -> None:
 
 @decap.command()
 @_name
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(name: str, as_json: bool) -> None:
-    """Show what was taken off and what was not."""
+@shown
+def status(name: str) -> Shown:
+    """Show what was taken off and what was not.
+
+    \b
+    Example:
+      xdplb decap status
+      xdplb decap status --json
+    """
     from xdplb import decap as agent
     from xdplb.values import parse_place
 
     _need_capabilities("status")
     counters = agent.read_counters(agent.place_for(parse_place("--name", name)))
-    if as_json:
-        click.echo(json.dumps(counters))
-        return
-    for counter, value in counters.items():
-        click.echo(f"{counter:20} {value:>14,}")
+    return Shown(counters, [f"{counter:20} {value:>14,}" for counter, value in counters.items()])
 
 
 @decap.command()
 @_name
-def detach(name: str) -> None:
-    """Take the program off."""
+@as_json
+def detach(name: str, as_json: bool) -> None:
+    """Take the program off.
+
+    \b
+    Example:
+      xdplb decap detach --json
+    """
     from xdplb import decap as agent
     from xdplb.dataplane import loader
     from xdplb.values import parse_place
@@ -147,7 +164,10 @@ def detach(name: str) -> None:
     place = agent.place_for(parse_place("--name", name))
     found = loader.detach(place) if place.pins.is_dir() else []
     place.remove()
-    click.echo(f"{name}: detached from {len(found)} interface(s)")
+    if as_json:
+        tell_json({"name": name, "detached": len(found)})
+    else:
+        click.echo(f"{name}: detached from {len(found)} interface(s)")
 
 
 def _need_capabilities(command: str) -> None:

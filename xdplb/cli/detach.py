@@ -9,14 +9,24 @@ import shutil
 import click
 
 from xdplb.cli.main import Target
+from xdplb.cli.shown import as_json, tell_json
 from xdplb.errors import RefusedError
 
 
 @click.command()
 @click.option("--purge", is_flag=True, help="Forget run-time changes and the hash key too.")
+@as_json
 @click.pass_obj
-def detach(target: Target, purge: bool) -> None:
-    """Take the program off its interface and remove its tables. The daemon must have been stopped."""
+def detach(target: Target, purge: bool, as_json: bool) -> None:
+    """Take the program off its interface and remove its tables.
+
+    The daemon must have been stopped.
+
+    \b
+    Example:
+      xdplb detach
+      xdplb detach --purge --json
+    """
     from xdplb import state, tunnel
     from xdplb.dataplane.loader import Place
     from xdplb.dataplane.loader import detach as detach_all
@@ -30,7 +40,10 @@ def detach(target: Target, purge: bool) -> None:
     place.remove()
     if purge:
         shutil.rmtree(state.directory(target.name), ignore_errors=True)
-    click.echo(f"{target.name}: detached from {len(found)} interface(s)")
+    if as_json:
+        tell_json({"name": target.name, "detached": len(found), "purged": purge})
+    else:
+        click.echo(f"{target.name}: detached from {len(found)} interface(s)")
 
 
 def refuse_while_running(lock: os.PathLike[str], name: str) -> None:

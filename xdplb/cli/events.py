@@ -21,7 +21,8 @@ def events(target: Target, follow: bool, as_json: bool) -> None:
 
     \b
     Example:
-      xdplb events --json
+      xdplb events
+      xdplb events --follow --json
     """
     for event in Client(target.socket).events(follow):
         click.echo(json.dumps(event) if as_json else _line(event))

@@ -70,7 +70,7 @@ def run(
 
     \b
     Example:
-      xdplb run /etc/xdplb.toml
+      xdplb run /etc/xdplb.toml --confirm 30s
     """
     from xdplb.config import read_file  # after click has parsed: `--help` needs none of it
 

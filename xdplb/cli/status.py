@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,29 +10,37 @@ import click
 
 from xdplb.admin.client import Client
 from xdplb.cli.main import Target
+from xdplb.cli.shown import Shown, shown
 
+COLUMNS = ("weight", "slots", "packets", "bytes", "connections", "flows_left")  # scripts count on their order
 COLORS = {"up": "green", "down": "red", "unreachable": "red", "draining": "yellow", "checking": "yellow"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the whole status document.")
+@shown
 @click.pass_obj
-def status(target: Target, as_json: bool) -> None:
-    """Show services, backends and counters once."""
+def status(target: Target) -> Shown:
+    """Show services, backends and counters.
+
+    \b
+    Example:
+      xdplb status
+      xdplb status --json
+      xdplb status --watch 5
+    """
     document = Client(target.socket).status()
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-        return
-    for line in _head(document):
-        click.echo(line)
+    return Shown(document, _lines(document))
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    yield from _head(document)
     for service in document["services"]:
-        click.echo(f"\n{service['name']}  {', '.join(service['vips'])}  {_ring(service)}")
-        for line in _table(service["backends"]):
-            click.echo(line)
+        yield f"\n{service['name']}  {', '.join(service['vips'])}  {_ring(service)}"
+        yield from _table(service["backends"])
     counted = {reason: n for reason, n in document["verdicts"].items() if n}
     if spared := {name: n for name, n in document["spared"].items() if n}:
-        click.echo("\nspared (counted only): " + ", ".join(f"{name} {n:,}" for name, n in spared.items()))
-    click.echo("\nnot forwarded: " + (", ".join(f"{r} {n:,}" for r, n in counted.items()) or "nothing"))
+        yield "\nspared (counted only): " + ", ".join(f"{name} {n:,}" for name, n in spared.items())
+    yield "\nnot forwarded: " + (", ".join(f"{r} {n:,}" for r, n in counted.items()) or "nothing")
 
 
 def _ring(service: dict[str, Any]) -> str:
@@ -87,16 +95,13 @@ def _interface(nic: dict[str, Any]) -> str:
 
 
 def _table(backends: list[dict[str, Any]]) -> list[str]:
-    columns: tuple[str, ...] = ("weight", "slots", "packets", "bytes", "connections")
-    if any(b["flows_left"] for b in backends):
-        columns += ("flows_left",)
-    head = ("backend", "address", "state", *(name.replace("_", " ") for name in columns), "reason")
+    head = ("backend", "address", "state", *COLUMNS, "reason")
     rows = [
         (
             b["name"],
             b["address"],
             b["state"],
-            *(f"{b[k]:,}" for k in columns),
+            *(f"{b[k]:,}" for k in COLUMNS),
             b["reason"],
         )
         for b in backends

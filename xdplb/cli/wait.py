@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from xdplb.admin.client import Client
+from xdplb.cli.bar import Bar
 from xdplb.errors import ConfigError
 
 LOOK_S = 0.25
@@ -38,22 +40,28 @@ def wait_counted(client: Client, entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def wait_gone(client: Client, entries: list[Entry]) -> None:
+def wait_gone(client: Client, entries: list[Entry], aside: bool = False) -> None:
     """Return when the last flow of each is gone, it was removed, or its deadline has passed.
 
+    `aside`: what is told goes to standard error, since standard output is for a document.
     Ends the command with status 1 when somebody takes the drain back, with 130 on Ctrl-C, which changes nothing.
     """
     told: dict[tuple[str, str], tuple[float, str]] = {}
+    bar = Bar()
     try:
         while entries:
             now = _look(client, entries)
+            bar.clear()
             pairs = zip(entries, now, strict=True)
-            entries = [new for old, new in pairs if new is not None and not _over(old, new)]
-            for line in _news(told, entries):
-                click.echo(line)
+            entries = [new for old, new in pairs if not _over(old, new, aside) and new is not None]
+            if not (bar.on and sys.stdout.isatty()):
+                for line in _news(told, entries):
+                    click.echo(line, err=aside)
             if entries:
+                bar.show(sum(entry["flows_left"] or 0 for entry in entries), "; ".join(map(_line, entries)))
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
+        bar.clear()
         for entry in entries:
             goes_on = f"{_title(entry)} goes on ({entry['reason']})"
             click.echo(f"{goes_on}; `xdplb backend undrain {entry['name']}` takes it back", err=True)
@@ -69,26 +77,25 @@ def _look(client: Client, entries: list[Entry]) -> list[Entry | None]:
         except ConfigError as error:
             if error.key != "backend":
                 raise
-    now = [found.get((entry["service"], entry["name"])) for entry in entries]
-    for old, new in zip(entries, now, strict=True):
-        if new is None:
-            click.echo(f"{_title(old)} is removed")
-    return now
+    return [found.get((entry["service"], entry["name"])) for entry in entries]
 
 
-def _over(old: Entry, new: Entry) -> bool:
+def _over(old: Entry, new: Entry | None, aside: bool) -> bool:
     """Tell whether there is nothing to wait for any more, and say why."""
+    if new is None:
+        click.echo(f"{_title(old)} is removed", err=aside)
+        return True
     if not new["leaving"]:
         click.echo(f"{_title(new)} does not drain any more: somebody took it back", err=True)
         raise click.exceptions.Exit(1)
     if new["state"] != "draining" and old["state"] == "draining":
-        click.echo(f"{_title(new)} is {new['state']} ({new['reason']})")
+        click.echo(f"{_title(new)} is {new['state']} ({new['reason']})", err=aside)
     if new["removing"]:  # its end is that it is no more
         return False
     if new["gone"]:
-        click.echo(f"{_title(new)}: its last flow is gone")
+        click.echo(f"{_title(new)}: its last flow is gone", err=aside)
     elif new["passed"]:
-        click.echo(f"{_title(new)}: its deadline has passed; what was left of its flows breaks")
+        click.echo(f"{_title(new)}: its deadline has passed; what was left of its flows breaks", err=aside)
     return bool(new["gone"] or new["passed"])
 
 
@@ -99,7 +106,11 @@ def _news(told: dict[tuple[str, str], tuple[float, str]], entries: list[Entry]) 
         at, last = told.get(key, (0.0, ""))
         if text != last and time.monotonic() - at >= LINE_S:
             told[key] = time.monotonic(), text
-            yield f"{_title(entry)}: {text}"
+            yield _line(entry)
+
+
+def _line(entry: Entry) -> str:
+    return f"{_title(entry)}: {flows_text(entry)}"
 
 
 def _title(entry: Entry) -> str:
