@@ -128,6 +128,8 @@ def test_after_any_reloads_all_is_as_after_a_start_with_the_last_file(reloading:
 
     reloading.stand.kill_daemon()
     reloading.stand.start_daemon(reloading.file)
+    assert reloading.stand.daemon is not None
+    reloading.daemon = reloading.stand.daemon
 
     assert picture(reloading) == warm
     assert reloading.client.status()["start"]["writes"] == 0
