@@ -33,7 +33,7 @@ async def plan_change(
     hops = dict(_given_sources(daemon.network.hops, config))
     known = suppose((daemon.config, daemon.kept.overrides), (config, overrides), Known(daemon.health, hops))
     shares = daemon.schedule.ramps.shares(boot_time())
-    after = desire(config, overrides, known.health, known.hops, None, time.time(), shares)
+    after = await asyncio.to_thread(desire, config, overrides, known.health, known.hops, None, time.time(), shares)
     forwarding = daemon.forwarding
     kernel, held = forwarding.kernel, frozenset(forwarding.transitions.held)
     wanted = daemon.spec_of(config, overrides, kernel.spec, lists or daemon.lists)

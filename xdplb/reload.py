@@ -170,24 +170,25 @@ class Reload:
         await daemon.network.find_more(dict.fromkeys(b.address for _, b in backends))
         await daemon.network.wait_resolved(FIRST_LOOK_S)
         await daemon.checks.take_up(wanted.config.services, tunnel_settings(wanted.config.balancer))
-        daemon.checks.put_ways(self._desire(), daemon.configured)
+        daemon.checks.put_ways(await self._desire(), daemon.configured)
         self.doing = "waiting for the first probes of new backends"
         old = keys_of(before.config.services, daemon.kept.overrides)  # they may be needed again
         there = {(s.name, b.name) for s, b in backends}
         daemon.checks.follow([*backends, *((s, b) for s, b in old if (s.name, b.name) not in there)])
         await daemon.checks.watch.wait_first(FIRST_LOOK_S)
-        return self._desire()
+        return await self._desire()
 
     async def _see_from(self, before: Wanted, wanted: Wanted) -> None:
         was, will = sources(before.config.balancer), sources(wanted.config.balancer)
         if (list(before.interfaces), was) != (list(wanted.interfaces), will):
             await self._daemon.network.look_from(wanted.interfaces, will)
 
-    def _desire(self) -> tuple[DesiredService, ...]:
+    async def _desire(self) -> tuple[DesiredService, ...]:
+        """Return what is desired with what is known now; in a thread, since it is made of nothing known before."""
         daemon = self._daemon
         shares = daemon.schedule.ramps.shares(boot_time())
-        hops, overrides = daemon.network.hops, daemon.kept.overrides
-        return desire(daemon.config, overrides, daemon.health, hops, None, time.time(), shares)
+        hops, overrides, health = daemon.network.hops, daemon.kept.overrides, dict(daemon.health)
+        return await asyncio.to_thread(desire, daemon.config, overrides, health, hops, None, time.time(), shares)
 
     async def _enact(self, before: Wanted, wanted: Wanted, after: tuple[DesiredService, ...]) -> None:
         """Change program and tables, and what the program is attached to. Raises KernelError."""

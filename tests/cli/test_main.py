@@ -43,7 +43,7 @@ def xdplb(*arguments: str, **options: object) -> subprocess.CompletedProcess[str
         (["backend", "add", "web", "10.0.0.1", "--weight", "heavy"], 2, "'heavy' is not a valid integer"),
         (["backend", "weight", "b1", "heavy"], 2, "'heavy' is not a valid integer"),
         (["backend", "remove", "b1", "--now", "--wait"], 2, "--now waits for nothing: leave --wait and --for away"),
-        (["plan", "/nonexistent.toml"], 2, "xdplb: /nonexistent.toml: cannot be read (No such file or directory)"),
+        (["plan", "/nonexistent.toml"], 1, "xdplb: /nonexistent.toml: cannot be read (No such file or directory)"),
         (["top", "--interval", "0"], 2, "Invalid value for '--interval'"),
         (["run", "/nonexistent.toml"], 2, "xdplb: /nonexistent.toml: cannot be read (No such file or directory)"),
     ],

@@ -34,13 +34,19 @@ def stand_session(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Stand:
 @pytest.fixture
 def stand(stand_session: Stand) -> Iterator[Stand]:
     """Agents and web servers run, no daemon; whatever daemon the test leaves is ended and forgotten."""
+    end_daemon(stand_session)  # `reloading` leaves its own for the next test
     yield stand_session
-    if stand_session.daemon is not None and stand_session.daemon.poll() is None:
-        stand_session.kill_daemon()
-    stand_session.forget_balancer()
+    end_daemon(stand_session)
     for host, server in stand_session.servers.items():
         if server.poll() is not None:
             stand_session.start_server(host)
+
+
+def end_daemon(stand: Stand) -> None:
+    """End whatever daemon runs there, and forget its balancer."""
+    if stand.daemon is not None and stand.daemon.poll() is None:
+        stand.kill_daemon()
+    stand.forget_balancer()
 
 
 @pytest.fixture

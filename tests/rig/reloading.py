@@ -1,15 +1,15 @@
-"""One daemon for all tests of a module, on a file of its own, which every test begins with as the quickstart."""
+"""One daemon for as many tests as possible, on a file of its own; every test begins with the quickstart in force."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.rig.net import QUICKSTART
+from tests.rig.net import QUICKSTART, end_daemon
 from tools.lab.stand import Stand
 
 TEXT = QUICKSTART.read_text()
@@ -22,6 +22,7 @@ class Reloading:
 
     stand: Stand
     file: Path
+    daemon: subprocess.Popen[str]  # that of the stand, unless another test has started its own
 
     @property
     def client(self) -> Any:
@@ -49,21 +50,25 @@ class Reloading:
         self.client.change_lists(dict.fromkeys(overrides["prefixes"]))
 
 
-@pytest.fixture(scope="module")
-def module_daemon(stand_session: Stand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
-    """The daemon, from the first test of the module that wants it to the last."""
-    found = Reloading(stand_session, tmp_path_factory.mktemp("reloading") / "xdplb.toml")
-    found.file.write_text(TEXT)
-    found.stand.start_daemon(found.file)
-    for host in found.stand.lab.backends:
-        found.stand.wait_state(host, "up")
-    yield found
-    found.stand.kill_daemon()
-    found.stand.forget_balancer()
-
-
 @pytest.fixture
-def reloading(module_daemon: Reloading) -> Reloading:
-    """The daemon with the quickstart in force."""
-    module_daemon.begin_anew()
-    return module_daemon
+def reloading(stand_session: Stand, tmp_path_factory: pytest.TempPathFactory) -> Reloading:
+    """The daemon with the quickstart in force: the one of the test before, as long as no other has been started."""
+    found = _LAST.get(stand_session.name)
+    if found is None or found.daemon is not stand_session.daemon or found.daemon.poll() is not None:
+        found = _start(stand_session, tmp_path_factory.mktemp("reloading") / "xdplb.toml")
+        _LAST[stand_session.name] = found
+    found.begin_anew()
+    return found
+
+
+_LAST: dict[str, Reloading] = {}
+
+
+def _start(stand: Stand, file: Path) -> Reloading:
+    end_daemon(stand)
+    file.write_text(TEXT)
+    stand.start_daemon(file)
+    for host in stand.lab.backends:
+        stand.wait_state(host, "up", 20)
+    assert stand.daemon is not None
+    return Reloading(stand, file, stand.daemon)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.rig.net import end_daemon
 from tools.lab.net import VIP4, VIP6, Lab, address
 from tools.lab.stand import Stand, wait_for
 
@@ -99,6 +100,7 @@ def next_from_lb(tap: socket.socket) -> list[int] | None:
 
 def start(stand: Stand, config: Path, text: str) -> None:
     """Start the daemon with this configuration; returns when every backend is up."""
+    end_daemon(stand)
     config.write_text(text)
     stand.start_daemon(config)
     wait_up(stand)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tools.plan_check import check
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_changes_come_to_what_was_predicted(seed: int) -> None:
+def test_random_changes_come_to_what_was_predicted() -> None:
     kinds = set[str]()
-    for said, came in check(50, seed):
+    for said, came in check(100, seed=2):
         assert said == came
-        kinds |= {name for name in ("anew", "in", "out", "writes") if came[name]}
+        kinds |= {name for name in ("in", "out", "writes") if came[name]}
         kinds |= {"moved"} if any(came["moved"].values()) else set()
-    assert kinds >= {"in", "out", "writes", "moved"}
+    assert kinds == {"in", "out", "writes", "moved"}
