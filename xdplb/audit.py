@@ -47,8 +47,9 @@ class Audit:
         self._last += 1
         entry = {"number": self._last, "at": round(time.time(), 3), "who": who, "method": method, "path": path}
         entry |= {"status": status, "took_ms": round(took_s * 1e3, 1), **more}
-        done = {name: _shown(value) for name, value in entry.items() if name not in ("number", "at")}
-        log_event(log, logging.INFO, "audit", f"{who}: {method} {path}: {status}", **done)
+        text = f"{who}: {method} {path}: {status}"
+        given = {"who": who, "method": method, "path": path, "status": status, "took_ms": entry["took_ms"]}
+        log_event(log, logging.INFO, "audit", text, **given, **more)
         try:
             self._append(json.dumps(entry) + "\n")
             self.warnings = []
@@ -103,8 +104,3 @@ def shorten(content: Any) -> Any:
     if isinstance(content, str) and len(content) > LONGEST:
         return f"{content[:LONGEST]}... ({len(content)} characters)"
     return content
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if text and not set(text) & set(' "=\n\r\t') and text.isprintable() else json.dumps(text)

@@ -35,7 +35,7 @@ LEAVING = {
     "deadline": None,
     "passed": False,
 }
-NOBODY = {"error": "backend: there is no backend 'b2' in any service; see `xdplb status`"}
+NOBODY = {"error": "backend: there is no backend 'b2' in any service", "key": "backend", "problem": "there is none"}
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def answering(path: Path, answers: list[dict[str, Any]], after: Callable[[], Non
         def do_GET(self) -> None:
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
             body = answer if "error" in answer else {"backends": [{**LEAVING, **answer}]}
-            self.send_response(400 if "error" in answer else 200)
+            self.send_response(404 if "error" in answer else 200)
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
             after()

@@ -22,8 +22,8 @@ backends = [{{ name = "b1", address = "10.0.11.2" }}, {{ name = "b2", address = 
 {service}
 """
 NIC = Interface("eth0", 2, driver="ice", xdp_features=127)
-BACKENDS = [make_backend("b1", "10.0.11.2"), make_backend("b2", "10.0.12.2")]
 CHECK = {"kind": "tcp", "through": "tunnel", "to": "192.0.2.10:80", "up": True, "cause": "connected", "warning": ""}
+BACKENDS = [{**make_backend(f"b{n}", f"10.0.1{n}.2"), "checks": [CHECK]} for n in (1, 2)]
 
 
 def box(balancer: str = "", service: str = "", **facts: Any) -> Box:
@@ -46,7 +46,7 @@ def box(balancer: str = "", service: str = "", **facts: Any) -> Box:
 
 def running(*backends: dict[str, Any], **facts: Any) -> Running:
     """Return a daemon with one service, of these backends."""
-    members = [{"checks": [CHECK], **b} for b in backends or BACKENDS]
+    members = [dict(b) for b in backends or BACKENDS]
     service = make_service("web", ["192.0.2.10:80/tcp"], members)
     status = {"services": [service], "reconcile": {"error": None}, "warnings": []}
     return replace(Running("/run/xdplb/main/admin.sock", True, status), **facts)

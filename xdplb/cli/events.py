@@ -17,7 +17,7 @@ from xdplb.cli.main import Target
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one event a line.")
 @click.pass_obj
 def events(target: Target, follow: bool, as_json: bool) -> None:
-    """Show what happened since the daemon's start: backends that came up, went down, and why, and what was changed.
+    """Show what happened since the daemon's start: to backends and why, and what was changed by whom.
 
     \b
     Example:

@@ -60,7 +60,7 @@ _HELPS = {
     "check": "Run each check of BACKEND once, now.",
     "explain": "Say what would become of a packet, and why.",
     "audit": "Show who changed what with the daemon, and what was refused to whom.",
-    "events": "Show what happened since the daemon's start: backends that came up, went down, and why, and what was changed.",
+    "events": "Show what happened since the daemon's start: to backends and why, and what was changed by whom.",
     "trace": "Show live packets, each with its verdict and reason.",
     "sources": "Show which sources send most packets, to which service, and what becomes of them.",
     "metrics": "Print all metrics in Prometheus' text format.",
