@@ -115,6 +115,7 @@ VARIANTS: dict[str, Callable[[str], str]] = {
 LAST = ("passive", "tunnel", "ring", "a second service", "blocked", "other key")
 
 
+@pytest.mark.slow
 def test_after_any_reloads_all_is_as_after_a_start_with_the_last_file(reloading: Reloading) -> None:
     """Warm equals cold: of all that a file can change, in two steps, since each is a compilation."""
     reloading.client.weigh_backend("b3", None, 60)
@@ -131,7 +132,7 @@ def test_after_any_reloads_all_is_as_after_a_start_with_the_last_file(reloading:
     assert reloading.stand.daemon is not None
     reloading.daemon = reloading.stand.daemon
 
-    assert picture(reloading) == warm
+    wait_for(lambda: picture(reloading) == warm, "the same again", 5)
     assert reloading.client.status()["start"]["writes"] == 0
 
 

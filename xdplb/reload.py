@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xdplb.desired import DesiredService, desire, keys_of
+from xdplb.desired import DesiredService, Health, Key, desire, keys_of
 from xdplb.errors import ConfigError, RefusedError, XdplbError
 from xdplb.guard import Lists, check_room, read_files
+from xdplb.health.check import Memory
 from xdplb.health.watch import boot_time
 from xdplb.links import Numbers
 from xdplb.logs import log_event
@@ -138,6 +139,7 @@ class Reload:
         async with daemon.turn:
             before, now = daemon.wanted(), daemon.forwarding
             old, written, services = now.copy_tables(), now.written, daemon.services
+            health, memories = dict(daemon.checks.health), dict(daemon.checks.watch.memories)
             wanted.lists.put_all(daemon.kept.overrides.prefixes)  # what has changed since, too
             try:
                 daemon.put(wanted)
@@ -145,7 +147,7 @@ class Reload:
                 _refuse_down(left_down(services, after), allow_down)
                 await self._enact(before, wanted, after)
             except Exception:
-                await self._put_back(before, wanted)
+                await self._put_back(before, wanted, health, memories)
                 raise
             finally:
                 self.doing = ""
@@ -214,14 +216,19 @@ class Reload:
         for name in sorted({s.name for s in after if not any(b.serves for b in s.backends)}):
             log_event(log, logging.WARNING, "service_down", f"service {name}: no backend gets new flows", service=name)
 
-    async def _put_back(self, before: Wanted, wanted: Wanted) -> None:
-        """Have everything as it was. What cannot be is found and mended by the next reconciles, as always."""
+    async def _put_back(
+        self, before: Wanted, wanted: Wanted, health: Mapping[Key, Health], memories: Mapping[str, Memory]
+    ) -> None:
+        """Have everything as it was, also what checks knew.
+
+        What cannot be is found and mended by the next reconciles, as always.
+        """
         daemon = self._daemon
         daemon.put(before)
         try:
             await self._see_from(wanted, before)
             await daemon.checks.take_up(before.config.services, tunnel_settings(before.config.balancer))
-            daemon.follow()
+            daemon.checks.follow(keys_of(before.config.services, daemon.kept.overrides), health, memories)
             if before.lists != wanted.lists:
                 await daemon.forwarding.guard(before.lists, daemon.spec(), daemon.services)
             await daemon.reconcile_now()
