@@ -540,7 +540,7 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
     usable = bool(backend.weight and part) and drain is None and (not seen.drain or bool(seen.held))
     if state is not State.DOWN and seen.drain:
         drain = drain or (Drain(seen.held) if seen.held else _AGENTS_DRAIN)
-    reason = _reason(state, drain, _cause(seen, part))
+    reason = _reason(state, drain, _cause(backend, seen, part))
     # An agent's part is taken of the slots and not of the weight: so no others' slots move, whatever it says.
     return DesiredBackend(backend, number, state, reason, row, share * part, state is State.UP, usable=usable)
 
@@ -548,8 +548,10 @@ def _backend(balancer: Balancer, service: Service, backend: Backend, facts: _Fac
 _AGENTS_DRAIN = Drain("its agent says drain")
 
 
-def _cause(seen: Health, part: float) -> str:
-    """Return why a backend is up or down, with what its agent wants of its weight."""
+def _cause(backend: Backend, seen: Health, part: float) -> str:
+    """Return why a backend is up or down, with what an operator or its agent wants of its weight."""
+    if seen.up and not backend.weight:
+        return f"its weight is 0; {seen.cause}"
     return f"its agent says {100 * part:g} % of its weight; {seen.cause}" if seen.up and part < 1 else seen.cause
 
 

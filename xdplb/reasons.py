@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+NOTHING = "nothing"  # the fix where all is well
+
+
 class Reason(NamedTuple):
     """What people should know of a reason; `fix` is "nothing" where all is well."""
 

@@ -46,10 +46,10 @@ def test_a_file_that_was_not_written_since_the_start_is_what_runs(tmp_path: Path
     for file in (path, other):
         file.write_text("")
         os.utime(file, (1000, 1000))
-    status = {"config": {"path": str(path)}, "pid": os.getpid(), "started": 1000.5}
+    status = {"config": {"path": str(path), "taken_up": 1000.5}, "pid": os.getpid()}
     assert contact.read_since(status, path)
     assert not contact.read_since(status, other)
-    assert not contact.read_since({**status, "started": 999.5}, path)
+    assert not contact.read_since({**status, "config": {"path": str(path), "taken_up": 999.5}}, path)
     assert not contact.read_since(status, tmp_path / "nothing.toml")
 
 

@@ -54,10 +54,10 @@ def path_of(running: Running | None) -> Path:
 
 
 def read_since(status: Mapping[str, Any], path: Path) -> bool:
-    """Whether this is the daemon's own file, and has not been written since the daemon started."""
+    """Whether this is the daemon's own file, and has not been written since the daemon took it up."""
     own = path_of(Running("", True, status))
     with contextlib.suppress(OSError):
-        return own.samefile(path) and path.stat().st_mtime < status["started"]
+        return own.samefile(path) and path.stat().st_mtime < status["config"]["taken_up"]
     return False
 
 

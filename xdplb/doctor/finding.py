@@ -56,7 +56,7 @@ CHECKS: dict[str, tuple[Severity, str]] = {
     "config-invalid": (_E, "the daemon will not start with this file, and does not take it up"),
     "daemon-hangs": (_E, "nothing is checked, and no change reaches the kernel"),
     "reconcile-failed": (_E, "the kernel's tables are not what they should be"),
-    "config-differs": (_W, "what the file says is not what is balanced: it is taken up at the next restart"),
+    "config-differs": (_W, "what the file says is not what is balanced: a reload or a restart takes it up"),
     "daemon-dead": (_W, "packets are forwarded as the daemon left it, also to backends that have died since"),
     "daemon-warns": (_W, "the daemon itself says so"),
     "open-files": (_W, "each probe is a socket: without enough of them, checks come late or fail"),

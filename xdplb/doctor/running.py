@@ -27,7 +27,7 @@ def judge(box: Box) -> Iterator[Finding]:
             yield Finding("daemon-absent", f"no daemon of {box.name!r} is there, and no program of it", (command,))
     elif not box.running.answers:
         seen = f"somebody listens on {box.running.socket} and does not answer"
-        yield Finding("daemon-hangs", seen, (f"ss -xlp src {box.running.socket}", "systemctl restart xdplb"))
+        yield Finding("daemon-hangs", seen, (f"ss -xlp src {box.running.socket}", "xdplb reload"))
     else:
         yield from _daemon(box, box.running)
     if box.leftovers:
@@ -48,7 +48,7 @@ def _daemon(box: Box, running: Running) -> Iterator[Finding]:
         yield Finding("reconcile-failed", f"the last reconcile failed: {error}", ("xdplb status",))
     if running.differences:
         seen = f"{box.path} is not what runs: {few(running.differences, 5)}"
-        yield Finding("config-differs", seen, (f"xdplb plan {quote(box.path)}", "systemctl restart xdplb"))
+        yield Finding("config-differs", seen, (f"xdplb plan {quote(box.path)}", "xdplb reload"))
     probes = sum(len(b["checks"]) for s in status["services"] for b in s["backends"]) + SPARE_FILES
     if running.open_files is not None and running.open_files < probes:
         seen = f"the daemon may open {running.open_files:,} files, its checks may need {probes:,}"

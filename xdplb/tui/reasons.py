@@ -1,10 +1,12 @@
-"""The screen of reasons: why packets were not forwarded, how fast each grows, and how that was in the last minutes."""
+"""The screen of reasons: why packets were not forwarded, how fast each grows, and how that was in the last minutes;
+and of those that grow what to do."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
-from xdplb.tui.cells import Cell, fit, line
+from xdplb.reasons import NOTHING, REASONS
+from xdplb.tui.cells import Cell, fit, line, wrap
 from xdplb.tui.figures import count, si, sparkline
 from xdplb.tui.scene import Body, Scene
 from xdplb.tui.styles import BAD, FAINT, TITLES
@@ -18,7 +20,10 @@ def reasons_body(scene: Scene, width: int) -> Body:
     order = sorted(totals, key=lambda name: (-(rates[name] or 0), -totals[name]))
     title = Cell(fit(f"{'reason':{_NAME}}{'packets':>8}{'now/s':>8}  packets/s of the last answers", width), TITLES)
     lines = [line([title], width)]
-    lines += [_reason_line(scene, name, totals[name], rates[name], width) for name in order]
+    for name in order:
+        lines.append(_reason_line(scene, name, totals[name], rates[name], width))
+        if rates[name] and (known := REASONS.get(name)) and known.fix != NOTHING:
+            lines += wrap(f"    {known.fix}", width, FAINT, "    ")
     return [(None, one) for one in lines]
 
 
