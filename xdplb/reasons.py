@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 NOTHING = "nothing"  # the fix where all is well
 
 

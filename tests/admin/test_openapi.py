@@ -106,6 +106,9 @@ def for_fuzzing() -> dict[str, Any]:
     document = copy.deepcopy(openapi.DOCUMENT)
     parameters = document["paths"]["/v1/counters"]["get"]["parameters"]
     next(p for p in parameters if p["name"] == "count").update(required=True, schema={"enum": [1]})
+    for path in ("/v1/trace", "/v1/sources"):
+        parameters = document["paths"][path]["get"]["parameters"]
+        next(p for p in parameters if p["name"] == "for_s").update(required=True, schema={"enum": [0.1]})
     for item in document["paths"].values():
         for found in item.values():  # whether it matches is a matter of the moment: see test_gate
             found["parameters"] = [p for p in found.get("parameters", ()) if p["name"] != "If-Match"]

@@ -128,5 +128,8 @@ def test_the_last_one_is_not_left_ejected(passive: Stand) -> None:
 def test_what_is_wrong_is_refused(passive: Stand) -> None:
     assert post(passive, {"service": "web", "backend": "b1", "ok": -1}) == (
         400,
-        {"error": "[0].ok: -1 is no whole number from 0 on; send what was counted"},
+        {
+            "error": "[0].ok: -1 is no whole number from 0 on; send what was counted",
+            **{"key": "[0].ok", "problem": "-1 is no whole number from 0 on", "fix": "send what was counted"},
+        },
     )

@@ -34,7 +34,7 @@ def stand_session(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Stand:
 @pytest.fixture
 def stand(stand_session: Stand) -> Iterator[Stand]:
     """Agents and web servers run, no daemon; whatever daemon the test leaves is ended and forgotten."""
-    end_daemon(stand_session)  # `reloading` leaves its own for the next test
+    end_daemon(stand_session)  # `reloading` leaves its own for the next test of the file
     yield stand_session
     end_daemon(stand_session)
     for host, server in stand_session.servers.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,15 @@ class Reloading:
         self.client.change_lists(dict.fromkeys(overrides["prefixes"]))
 
 
+@pytest.fixture(scope="module")
+def last(stand_session: Stand) -> Iterator[None]:
+    """Tests of other files may want the network without a daemon."""
+    yield
+    end_daemon(stand_session)
+
+
 @pytest.fixture
-def reloading(stand_session: Stand, tmp_path_factory: pytest.TempPathFactory) -> Reloading:
+def reloading(last: None, stand_session: Stand, tmp_path_factory: pytest.TempPathFactory) -> Reloading:
     """The daemon with the quickstart in force: the one of the test before, as long as no other has been started."""
     found = _LAST.get(stand_session.name)
     if found is None or found.daemon is not stand_session.daemon or found.daemon.poll() is not None:

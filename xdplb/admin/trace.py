@@ -209,6 +209,11 @@ def _answers(kind: str, schema: Mapping[str, Any], description: str) -> dict[str
 
 
 _PACKET_WORDS = "server-sent events: `start`, then `packet` with what became of it, then `end` with why, packets, lost"
+_TOLD = {
+    "type": "object",
+    "properties": {"event": {"enum": ["start", "packet", "end"]}, "data": _TEXT},
+    "required": ["event", "data"],
+}
 _LIST = {"type": "array", "items": {"type": "object", "properties": _SOURCE, "required": list(_SOURCE)}}
 PATHS: dict[str, Any] = {
     "/v1/trace": {
@@ -216,7 +221,7 @@ PATHS: dict[str, Any] = {
             "summary": "Live packets, each with its verdict and reason.",
             "x-role": "operate",
             "parameters": _common(FOR_S, MOST_S, COUNT, MOST_COUNT),
-            "responses": _answers("text/event-stream", _TEXT, _PACKET_WORDS),
+            "responses": _answers("text/event-stream", _TOLD, _PACKET_WORDS),
         }
     },
     "/v1/sources": {

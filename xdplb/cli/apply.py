@@ -41,7 +41,7 @@ def apply(
 
     \b
     Example:
-      xdplb apply new.toml --confirm 60s
+      xdplb apply /etc/xdplb.toml --yes
     """
     from xdplb.cli.progress import wait
     from xdplb.cli.run import parse_confirm

@@ -15,6 +15,6 @@ def metrics(target: Target) -> None:
 
     \b
     Example:
-      xdplb metrics | grep backend_up
+      xdplb metrics
     """
     click.echo(Client(target.socket).metrics(), nl=False)

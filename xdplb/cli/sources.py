@@ -25,7 +25,7 @@ def sources(target: Target, /, as_json: bool, **asked: str | None) -> None:
 
     \b
     Example:
-      xdplb sources --for 5s --reason dropped_packet_rate
+      xdplb sources --for 1s
     """
     found = Client(target.socket).sources({name: text for name, text in asked.items() if text is not None})
     if as_json:

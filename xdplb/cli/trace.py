@@ -52,7 +52,7 @@ def trace(target: Target, /, write: Path | None, as_json: bool, **asked: str | N
 
     \b
     Example:
-      xdplb trace --src 198.51.100.0/24 --reason dropped_blocked --for 30s
+      xdplb trace --src 198.51.100.0/24 --for 1s
     """
     packets = Client(target.socket).trace({name: text for name, text in asked.items() if text is not None})
     file = open_capture(write) if write else None
