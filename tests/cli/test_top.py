@@ -92,7 +92,7 @@ def test_a_backend_is_drained_from_the_keyboard_and_all_is_recorded(running: Sta
     see("slots move; flows stay")
     assert {one["state"] for one in running.client.departures("b2", None)} == {"up"}  # nothing before it is confirmed
     os.write(main, b"y")
-    see("b2 is draining", "b2 up → draining")
+    see("b2 is draining", "drain by root")
     assert {one["state"] for one in running.client.departures("b2", None)} == {"draining"}
     os.write(main, b"q")
     assert child.wait(20) == 0
