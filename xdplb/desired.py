@@ -551,7 +551,7 @@ _AGENTS_DRAIN = Drain("its agent says drain")
 def _cause(backend: Backend, seen: Health, part: float) -> str:
     """Return why a backend is up or down, with what an operator or its agent wants of its weight."""
     if seen.up and not backend.weight:
-        return f"its weight is 0; {seen.cause}"
+        return "; ".join(filter(None, ("its weight is 0", seen.cause)))
     return f"its agent says {100 * part:g} % of its weight; {seen.cause}" if seen.up and part < 1 else seen.cause
 
 
