@@ -418,7 +418,7 @@ def model_inner(ip: bytes, room: int, protocol: int, outer_ecn: int) -> bytes:
     marks=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     size=st.none() | st.integers(14, 150),
 )
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_is_treated_as_the_model_says(
     agent: Agent, which: Any, changes: Any, marks: tuple[int, int], size: int | None
 ) -> None:

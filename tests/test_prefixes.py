@@ -176,7 +176,7 @@ lists = st.sets(st.tuples(prefixes, verdicts), max_size=12)
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.tuples(prefixes, verdicts), lists, st.integers(0, 99)), max_size=25), st.booleans())
 def test_table_follows_the_rule_after_every_change(
     changes: list[tuple[Prefix, Verdict] | Lists | int], again: bool

@@ -204,7 +204,7 @@ def worlds(draw: st.DrawFn) -> tuple[DesiredService, ...]:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(worlds(), min_size=1, max_size=5))
 def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
     """Any sequence of changes ends where a fresh start from the last one gets: every flow has the same backend."""
@@ -222,7 +222,7 @@ def test_warm_equals_cold(history: list[tuple[DesiredService, ...]]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(worlds(), worlds())
 def test_at_every_step_a_known_vip_leads_to_a_written_backend(
     before: tuple[DesiredService, ...], after: tuple[DesiredService, ...]
@@ -240,7 +240,7 @@ def test_at_every_step_a_known_vip_leads_to_a_written_backend(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(worlds(), st.booleans()), min_size=1, max_size=6))
 def test_a_memo_changes_nothing_but_the_time_it_takes(history: list[tuple[tuple[DesiredService, ...], bool]]) -> None:
     with_memo, without, rings = Fake(SPEC), Fake(SPEC), Memo()
@@ -290,7 +290,7 @@ class World:
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(2, 30))
 def test_following_news_ends_in_the_same_tables_as_looking_at_everything(seed: int, steps: int) -> None:
     with_memo, without, memo, world = Fake(SPEC), Fake(SPEC), Memo(), World(seed)
@@ -376,7 +376,7 @@ def test_slots_of_a_removed_backend_do_not_lead_back_to_it() -> None:
     assert len(fake.backends) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.frozensets(st.sampled_from([b.name for b in BACKENDS]), max_size=5), st.booleans()),

@@ -288,7 +288,7 @@ def check_handed_on(once: bytes, left: bytes, at: int) -> None:
     changes=st.lists(st.tuples(st.integers(0, 170), st.integers(0, 255)), max_size=3),
     size=st.none() | st.integers(14, 190),
 )
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_is_taken_off_twice_or_handed_on_or_ends_here(
     second: Agent, plain: Agent, credulous: Agent, which: Any, transport: Any, changes: Any, size: int | None
 ) -> None:

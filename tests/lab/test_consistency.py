@@ -21,7 +21,7 @@ from tools.consistency.trial import FULL, SMALL, Scenario, trial
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SIZE = FULL if os.environ.get("XDPLB_CONSISTENCY") == "full" else SMALL
-SHORT = ("five at random", "daemon killed", "layout upgrade", "balancer vanishes, second chance")
+SHORT = ("daemon killed", "layout upgrade", "balancer vanishes, second chance")
 CHOSEN = [scenario for scenario in SCENARIOS if SIZE is FULL or scenario.name in SHORT]
 
 

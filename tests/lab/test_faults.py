@@ -34,7 +34,7 @@ from xdplb.dataplane import syscall
 SCREEN = 24  # lines
 CLIENT, ROUTER, B2 = address("client"), address("lb", 4, 1), address("b2")
 LIST = " ".join(f"198.51.100.{n}" for n in range(10))
-CHECK = {"interval_s": 0.2, "timeout_s": 0.3, "rise": 1, "fall": 2, "hold_down_s": 0}
+CHECK = {"interval_s": 0.1, "timeout_s": 0.2, "rise": 1, "fall": 2, "hold_down_s": 0}
 LIMITS = {"packets_per_s": 1, "packets_burst": 3}
 FAULTLESS = '[balancer]\ninterface = "eth0"\n[guard]\nmax_prefixes = 10\n' + "".join(
     [

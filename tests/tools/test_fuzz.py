@@ -69,7 +69,7 @@ def test_program_and_oracle_agree_on_generated_packets(runs: dict[Spec, Run]) ->
     run.begin(case)
     assert run.enter(0)
 
-    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=250, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(packets(Frames(case, Random(0))))
     def compare(frame: bytes) -> None:
         assert run.check(frame) is None
