@@ -12,6 +12,7 @@ help:
 	@echo 'make man     the manual pages, into .cache/man'
 	@echo 'make fuzz    ten million packets through the program and its model (root): minutes'
 	@echo 'make consistency  500 held flows and 200 new ones a second through every change (root): minutes'
+	@echo 'make predictions  what explain and plan say against what comes: 10,000 packets, 1,000 changes (root): minutes'
 	@echo 'make systemd-check  the units as systemd reads them, and how much they may do'
 	@echo 'make format  let ruff and clang-format rewrite the sources'
 
@@ -79,10 +80,15 @@ consistency:
 	@tools/setup
 	@$(PY) -m tools.consistency
 
+predictions:
+	@tools/setup
+	@$(PY) -m tools.explain_check --packets 10000
+	@$(PY) -m tools.plan_check --changes 1000
+
 systemd-check:
 	@tools/setup
 	@$(PY) -m tools.systemd_check
 
 C_FILES = $(shell git ls-files '*.c' '*.h' | grep -v shim/)
 
-.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks bench-cli man fuzz consistency systemd-check
+.PHONY: help demo test check format lab lab-down bench bench-compare bench-checks bench-cli man fuzz consistency predictions systemd-check
