@@ -88,9 +88,10 @@ def test_ctrl_c_ends_what_is_not_through_with_130(run_folder: Path) -> None:
         listener.listen()
         argv = [sys.executable, "-m", "xdplb", "--name", NAME, "status"]
         with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as asking:
-            listener.accept()  # from now on it waits for an answer that does not come
+            connection, _ = listener.accept()  # from now on it waits for an answer that does not come
             asking.send_signal(signal.SIGINT)
             assert asking.wait(10) == 130
+            connection.close()
             assert asking.stderr
             assert "Traceback" not in asking.stderr.read()
 

@@ -56,29 +56,30 @@ def trace(target: Target, /, write: Path | None, as_json: bool, **asked: str | N
     """
     packets = Client(target.socket).trace({name: text for name, text in asked.items() if text is not None})
     file = open_capture(write) if write else None
-    with file or contextlib.nullcontext():
-        capture = Pcapng()
-        for packet in _followed(packets):
-            click.echo(json.dumps(packet) if as_json else line(packet))
-            if file:
-                file.write(captured(capture, packet))
+    shown, capture = 0, Pcapng()
+    try:
+        with file or contextlib.nullcontext():
+            for packet in _followed(packets):
+                click.echo(json.dumps(packet) if as_json else line(packet))
+                shown += 1
+                if file:
+                    file.write(captured(capture, packet))
+    except KeyboardInterrupt:
+        click.echo(f"{shown:,} packets: interrupted", err=True)
 
 
 def _followed(packets: Iterator[tuple[str, Packet]]) -> Iterator[Packet]:
-    """Yield packets until the end, or until Ctrl-C; tell how it ended on standard error."""
+    """Yield packets until the end; tell on standard error how it begins and ended."""
     count = 0
-    try:
-        for kind, document in packets:
-            if kind == "start":
-                click.echo(f"tracing for {document['for_s']:g} s, or {document['count']:,} packets", err=True)
-            elif kind == "packet":
-                count += 1
-                yield document
-            elif kind == "end":
-                lost = f", {document['lost']:,} lost (take a --sample or a filter)" if document["lost"] else ""
-                click.echo(f"{count:,} packets{lost}: {_WHY[document['why']]}", err=True)
-    except KeyboardInterrupt:
-        click.echo(f"{count:,} packets: interrupted", err=True)
+    for kind, document in packets:
+        if kind == "start":
+            click.echo(f"tracing for {document['for_s']:g} s, or {document['count']:,} packets", err=True)
+        elif kind == "packet":
+            count += 1
+            yield document
+        elif kind == "end":
+            lost = f", {document['lost']:,} lost (take a --sample or a filter)" if document["lost"] else ""
+            click.echo(f"{count:,} packets{lost}: {_WHY[document['why']]}", err=True)
 
 
 # --- a line -------------------------------------------------------------------------------------------------

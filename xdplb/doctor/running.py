@@ -27,7 +27,7 @@ def judge(box: Box) -> Iterator[Finding]:
             yield Finding("daemon-absent", f"no daemon of {box.name!r} is there, and no program of it", (command,))
     elif not box.running.answers:
         seen = f"somebody listens on {box.running.socket} and does not answer"
-        yield Finding("daemon-hangs", seen, (f"ss -xlp src {box.running.socket}", "xdplb reload"))
+        yield Finding("daemon-hangs", seen, (f"ss -xlp src {box.running.socket}", "systemctl restart xdplb"))
     else:
         yield from _daemon(box, box.running)
     if box.leftovers:
