@@ -8,7 +8,7 @@ from typing import Any
 
 from xdplb.model import Config
 
-_SECRET = {"hash_key"}
+_SECRET = {"hash_key", "checks"}  # of checks: headers, bodies, commands
 
 
 def compare_settings(before: Config, after: Config) -> list[str]:

@@ -197,6 +197,7 @@ class Reload:
         daemon, forwarding = self._daemon, self._daemon.forwarding
         self.doing = "writing the tables"
         if before.lists == wanted.lists:
+            forwarding.lists = wanted.lists  # where run-time changes go from now on
             await forwarding.become(forwarding.kernel.spec.union(daemon.spec()), after)
         else:
             await forwarding.guard(wanted.lists, daemon.spec(), after)
@@ -226,6 +227,7 @@ class Reload:
         daemon = self._daemon
         daemon.put(before)
         try:
+            daemon.forwarding.lists = before.lists
             await self._see_from(wanted, before)
             await daemon.checks.take_up(before.config.services, tunnel_settings(before.config.balancer))
             daemon.checks.follow(keys_of(before.config.services, daemon.kept.overrides), health, memories)

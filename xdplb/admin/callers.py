@@ -96,6 +96,6 @@ def _group_names(groups: set[int]) -> Iterator[str]:
 
 def _comm(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_bytes().decode("utf-8", "replace").strip()
     except OSError:
         return ""  # gone already, or of another pid namespace

@@ -10,13 +10,13 @@ from typing import Any
 
 from aiohttp import web
 
-from xdplb.admin.answers import DAEMON, answer, read_body
+from xdplb.admin.answers import CALLER, DAEMON, answer, read_body
 from xdplb.admin.schemas import RUNNING
 from xdplb.admin.shapes import TEXT, body, many, operation, ref
 from xdplb.daemon import Daemon
 from xdplb.errors import ConfigError
 from xdplb.guard import read_lists
-from xdplb.model import Config
+from xdplb.model import Config, Role
 from xdplb.reload import Taken
 from xdplb.values import within
 
@@ -29,8 +29,23 @@ async def _plan(request: web.Request) -> web.Response:
     config, measure_s = _config(daemon, body), _number(body, "measure_s", *MEASURE_S) or 0.0
     folder = (_path(body) or daemon.path).parent
     overrides = daemon.kept.overrides
+    _refuse_files(request, config, folder)
     lists = await asyncio.to_thread(read_lists, config.guard, overrides.prefixes, folder)
     return answer(await daemon.plan(config, overrides, measure_s, lists))
+
+
+def _refuse_files(request: web.Request, config: Config, folder: Path) -> None:
+    """Let only an admin name files that the daemon does not read anyway: it reads them as root. Raises ConfigError."""
+    daemon = request.app[DAEMON]
+    known = [daemon.path.parent / (name or "") for name in _files(daemon.config)]
+    for key, name in zip(("block_file", "allow_file"), _files(config), strict=True):
+        if name and folder / name not in known and not request[CALLER].may(Role.ADMIN):
+            fix = "the role admin may plan with other files than those in force"
+            raise ConfigError(f"guard.{key}", f"{name!r} is not what the daemon reads", fix)
+
+
+def _files(config: Config) -> tuple[str | None, str | None]:
+    return config.guard.block_file, config.guard.allow_file
 
 
 async def _apply(request: web.Request) -> web.Response:

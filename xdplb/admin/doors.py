@@ -165,7 +165,11 @@ class Door:
                 log_event(log, logging.ERROR, "admin_full", text, error=error.strerror or "")
                 await asyncio.sleep(FULL_S)
                 continue
-            await self._take(connection, address)
+            try:
+                await self._take(connection, address)
+            except Exception as error:  # of one caller: the others still come in
+                connection.close()
+                log_bug(log, "admin: a connection was not taken", error)
 
     async def _take(self, connection: socket.socket, address: Any) -> None:
         if self.certificates:
